@@ -1,0 +1,39 @@
+// A fixed set of worker threads for data-parallel loops inside one request.
+#ifndef SPLINESERVE_CORE_BASE_THREAD_POOL_H_
+#define SPLINESERVE_CORE_BASE_THREAD_POOL_H_
+
+#include <cstddef>
+#include <memory>
+
+#include "absl/functional/function_ref.h"
+
+namespace splineserve {
+
+// `threads` counts the calling thread: a pool of one starts no thread and runs every loop inline.
+class ThreadPool {
+ public:
+  explicit ThreadPool(size_t threads);
+  ~ThreadPool();  // joins the workers; no loop may be running
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  size_t threads() const { return threads_; }
+
+  // Calls body(task, worker) once for every task in [0, tasks), on the caller and the workers, and returns when all
+  // are done. `worker` in [0, threads()) names the executing thread, so that it can index scratch memory. Which
+  // thread runs which task is not determined: results must not depend on it. `body` must not throw and must not
+  // call ParallelFor on the same pool. Calls from several threads are safe and run one after another.
+  void ParallelFor(size_t tasks, absl::FunctionRef<void(size_t task, size_t worker)> body);
+
+  // Cores this process may really use: the smaller of its CPU affinity and its cgroup quota (rounded up), at least 1.
+  static size_t AvailableCores();
+
+ private:
+  class Workers;
+  const size_t threads_;
+  std::unique_ptr<Workers> workers_;  // null when threads_ is 1
+};
+
+}  // namespace splineserve
+
+#endif  // SPLINESERVE_CORE_BASE_THREAD_POOL_H_

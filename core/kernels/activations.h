@@ -1,0 +1,21 @@
+// Smooth activations. Not dispatched: scalar float64 formulas rounded once, hence the same bits whatever SIMD target
+// the products run on. They serve SMOOTH models only; exact models never reach this file.
+#ifndef SPLINESERVE_CORE_KERNELS_ACTIVATIONS_H_
+#define SPLINESERVE_CORE_KERNELS_ACTIVATIONS_H_
+
+#include <cstddef>
+
+namespace splineserve {
+
+// In place over n numbers; thread-safe, no allocation.
+void Softplus(float* x, size_t n, float beta);  // ln(1 + exp(beta x)) / beta, without overflow for large x
+void Gelu(float* x, size_t n);                  // x/2 (1 + erf(x / sqrt 2))
+void GeluTanh(float* x, size_t n);              // x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+void Silu(float* x, size_t n);                  // x / (1 + exp(-x))
+
+// x[i] = exp(x[i] - max x) / sum of the same. n = 0 does nothing.
+void Softmax(float* x, size_t n);
+
+}  // namespace splineserve
+
+#endif  // SPLINESERVE_CORE_KERNELS_ACTIVATIONS_H_

@@ -1,0 +1,96 @@
+// The vectorised kernels, one set a SIMD target, and how a set is chosen.
+//
+// Exactness: every kernel of every set returns the same bits as the scalar loop in its comment, on any size and any
+// alignment. Sums are single chains of fused multiply-adds in ascending inner index; lanes hold different outputs,
+// never parts of one. Targets without fused multiply-add in hardware call std::fma. (-0 and +0 count as equal.)
+//
+// All kernels are pure functions of their arguments: thread-safe, no allocation, no failure. Inputs and outputs must not
+// overlap unless said. Sizes may be 0.
+#ifndef SPLINESERVE_CORE_KERNELS_KERNEL_SET_H_
+#define SPLINESERVE_CORE_KERNELS_KERNEL_SET_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+
+namespace splineserve {
+
+// The right operand of a product, packed: `outer` columns (outputs, or keys) in panels of `panel_width`, each panel
+// k-major, so that a microkernel streams it. Element (k, n) lies at
+//   data[(n / panel_width) * panel_stride + k * panel_width + n % panel_width].
+// panel_width is a multiple of kLaneBlock and at most kMaxPanelWidth; columns past `outer` hold zeros (or anything
+// finite) and are never stored. See packing.h for makers.
+inline constexpr size_t kLaneBlock = 16;
+inline constexpr size_t kMaxPanelWidth = 64;
+
+struct PackedView {
+  const float* data = nullptr;  // aligned to 64 bytes
+  size_t inner = 0;             // length of a chain
+  size_t outer = 0;             // number of columns
+  size_t panel_width = kLaneBlock;
+  size_t panel_stride = 0;  // floats from one panel to the next, >= inner * panel_width, a multiple of 16
+
+  size_t panels() const { return (outer + panel_width - 1) / panel_width; }
+  // The columns of panels [first, first + count) as a matrix of their own.
+  PackedView Panels(size_t first, size_t count) const {
+    const size_t begin = first * panel_width;
+    const size_t end = begin + count * panel_width < outer ? begin + count * panel_width : outer;
+    return {data + first * panel_stride, inner, end - begin, panel_width, panel_stride};
+  }
+};
+
+// What a gate kernel saw in one row.
+struct GateRow {
+  uint32_t open = 0;     // arguments > 0
+  float margin = 0;      // min |argument| over the row; +inf for an empty row
+  bool finite = true;    // every argument was finite
+};
+
+struct KernelSet {
+  // "avx512", "avx2", "neon", "portable".
+  const char* name;
+  // Whether MulAdd is one instruction here; false means std::fma per number.
+  bool hardware_fma;
+
+  // out[r][n] = scale * chain, chain = bias ? bias[n] : 0; for k ascending: chain = fma(x[r][k], w(k, n), chain)
+  // for r < rows, n < w.outer. Used with scale 1 for affine maps and for weights times values, and with the attention
+  // scale for scores (w = packed keys). x rows are x_stride apart, out rows out_stride; bias may be null and must else
+  // hold w.outer floats.
+  void (*product)(const float* x, size_t x_stride, size_t rows, const PackedView& w, const float* bias, float scale,
+                  float* out, size_t out_stride);
+
+  // The ReLU gate of one row, in place: x[i] = x[i] > 0 ? x[i] : +0, then x[i] = x[i] * x[i] if `square`. If `bits` is
+  // not null, bit i of it (least significant first, the last byte zero-padded; (n + 7) / 8 bytes) becomes x[i] > 0 of
+  // the argument. `want_margin` false leaves margin 0 and saves its time. NaN is closed and not finite.
+  GateRow (*gate)(float* x, size_t n, bool square, uint8_t* bits, bool want_margin);
+
+  // True if all n numbers are finite.
+  bool (*all_finite)(const float* x, size_t n);
+
+  // out[i] = a[i] + b[i]. out may equal a or b.
+  void (*add)(const float* a, const float* b, size_t n, float* out);
+
+  // out[i] = fma(x[i], weight[i], bias[i]); bias may be null (zero). The affine norm. out may equal x.
+  void (*scale_shift)(const float* x, const float* weight, const float* bias, size_t n, float* out);
+
+  // out[i] = fma(x[i], scale, bias ? bias[i] : 0). The embedding. out may equal x.
+  void (*scale_add)(const float* x, float scale, const float* bias, size_t n, float* out);
+
+  // x[i] = x[i] / divisor, a true division.
+  void (*divide)(float* x, float divisor, size_t n);
+};
+
+// The sets that this build has and this processor can run, best first; the last is always "portable".
+absl::Span<const KernelSet* const> AvailableKernelSets();
+
+// The set called `name`; "" or "auto" for the best. INVALID_ARGUMENT lists the known names if it is unknown,
+// FAILED_PRECONDITION those that this processor runs if it is known but not among them. "avx3" is taken for "avx512".
+absl::StatusOr<const KernelSet*> SelectKernelSet(std::string_view name);
+
+}  // namespace splineserve
+
+#endif  // SPLINESERVE_CORE_KERNELS_KERNEL_SET_H_

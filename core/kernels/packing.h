@@ -1,0 +1,53 @@
+// Right operands of products in the layout that the microkernels stream (PackedView in kernel_set.h).
+#ifndef SPLINESERVE_CORE_KERNELS_PACKING_H_
+#define SPLINESERVE_CORE_KERNELS_PACKING_H_
+
+#include <cstddef>
+
+#include "core/base/aligned_buffer.h"
+#include "core/base/matrix_view.h"
+#include "core/kernels/kernel_set.h"
+
+namespace splineserve {
+
+// The panel width for `outer` columns: outer rounded up to kLaneBlock, at most kMaxPanelWidth.
+size_t PanelWidth(size_t outer);
+
+// An owned packed matrix. Weights: PackRows once at load. Keys and values of attention: grown token by token.
+class PackedMatrix {
+ public:
+  PackedMatrix() = default;
+  // Zeros; `inner` is also the capacity of the chain length.
+  PackedMatrix(size_t inner, size_t outer);
+
+  // Packs w [outer, inner] (one row an output, as linear layers store them).
+  static PackedMatrix FromRows(MatrixView<const float> w);
+
+  PackedView view() const { return {buffer_.data(), inner_, outer_, panel_width_, panel_stride_}; }
+  // The same with the chain cut to its first `inner` and the columns to the first `outer`.
+  PackedView view(size_t inner, size_t outer) const {
+    return {buffer_.data(), inner, outer, panel_width_, panel_stride_};
+  }
+
+  size_t inner() const { return inner_; }
+  size_t outer() const { return outer_; }
+
+  // Column n = x[0..inner): how a key enters packed keys (inner = head_dim, n = key index).
+  void SetColumn(size_t n, const float* x);
+  // Row k = x[0..outer): how a value enters packed values (k = key index, outer = head_dim).
+  void SetRow(size_t k, const float* x);
+
+  // A copy of the first min(old, new) entries in a matrix of the new size; new entries are zero.
+  PackedMatrix Resized(size_t inner, size_t outer) const;
+
+  // Makes this at least [inner, outer] without keeping contents: scratch that is reused across requests.
+  void EnsureScratch(size_t inner, size_t outer);
+
+ private:
+  AlignedBuffer<float> buffer_;
+  size_t inner_ = 0, outer_ = 0, panel_width_ = kLaneBlock, panel_stride_ = 0;
+};
+
+}  // namespace splineserve
+
+#endif  // SPLINESERVE_CORE_KERNELS_PACKING_H_
