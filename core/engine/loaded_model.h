@@ -1,0 +1,55 @@
+// A model as the engine holds it: immutable, shared by every request that uses it.
+#ifndef SPLINESERVE_CORE_ENGINE_LOADED_MODEL_H_
+#define SPLINESERVE_CORE_ENGINE_LOADED_MODEL_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "core/format/model_config.h"
+#include "core/format/vocabulary.h"
+#include "core/model/weights.h"
+#include "core/spline/spline_class.h"
+
+namespace splineserve {
+
+// Immutable after Load; thread-safe. Requests hold a shared_ptr, so that a model outlives its removal from a registry.
+class LoadedModel {
+ public:
+  // Opens, checks and packs the directory: all or nothing. Errors are ModelDirectory::Open's.
+  static absl::StatusOr<std::shared_ptr<const LoadedModel>> Load(const std::string& name, int version,
+                                                                 const std::string& path);
+
+  const std::string& name() const { return name_; }
+  int version() const { return version_; }
+  const ModelConfig& config() const { return weights_.config; }
+  const ModelWeights& weights() const { return weights_; }
+  const std::optional<Vocabulary>& vocabulary() const { return vocabulary_; }                // of config().input
+  const std::optional<Vocabulary>& target_vocabulary() const { return target_vocabulary_; }  // of target_input
+  // The vocabulary of the decoder stack: target_vocabulary of an encoder_decoder, vocabulary of a decoder.
+  const std::optional<Vocabulary>& decoder_vocabulary() const {
+    return config().architecture == Architecture::kEncoderDecoder ? target_vocabulary_ : vocabulary_;
+  }
+  const std::string& digest() const { return digest_; }  // 32 lowercase hex digits
+  SplineClass spline_class() const { return ClassOf(config()); }
+  uint64_t degree_bound() const { return DegreeBound(config()); }
+  size_t weight_bytes() const { return weight_bytes_; }  // as stored on disk
+  size_t parameters() const { return parameters_; }
+
+ private:
+  LoadedModel() = default;
+  std::string name_;
+  int version_ = 1;
+  ModelWeights weights_;
+  std::optional<Vocabulary> vocabulary_, target_vocabulary_;
+  std::string digest_;
+  size_t weight_bytes_ = 0;
+  size_t parameters_ = 0;
+};
+
+}  // namespace splineserve
+
+#endif  // SPLINESERVE_CORE_ENGINE_LOADED_MODEL_H_

@@ -1,0 +1,114 @@
+// What is asked of the engine and what it answers, in plain C++. The server converts these from and to Protobuf; field
+// names agree with the proto's, because error messages name them ("inputs[2].tokens.ids[5]").
+#ifndef SPLINESERVE_CORE_ENGINE_REQUEST_H_
+#define SPLINESERVE_CORE_ENGINE_REQUEST_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/spline/piece.h"
+
+namespace splineserve {
+
+struct Matrix {  // row-major, values.size() == rows * cols
+  size_t rows = 0;
+  size_t cols = 0;
+  std::vector<float> values;
+};
+
+struct Text {
+  std::string text;
+};
+struct TokenIds {
+  std::vector<int32_t> ids;
+};
+// monostate: the field was not set; refused with a message that says which forms the model takes.
+using Sequence = std::variant<std::monostate, Text, TokenIds, Matrix>;
+
+enum class OutputKind { kDefault, kHidden, kHead };  // kDefault: the head where the model has one, else hidden
+
+struct EncodeRequest {
+  std::vector<Sequence> inputs;  // at least one; results keep their order
+  OutputKind output = OutputKind::kDefault;
+  PieceOptions pieces;
+};
+
+struct DecodeRequest {
+  std::vector<Sequence> sources;  // encoder_decoder: one per target; decoder: empty
+  std::vector<Sequence> targets;  // at least one; every position is evaluated (teacher forcing)
+  OutputKind output = OutputKind::kDefault;
+  PieceOptions pieces;
+};
+
+struct Timing {
+  int64_t queue_us = 0;      // from admission to the start of the work
+  int64_t compute_us = 0;    // from the start of the work to its end
+  int64_t batch_tokens = 0;  // tokens in the batch (of all requests) that this one ran in
+};
+
+struct SequenceResult {
+  Matrix output;                   // [tokens, hidden_size] or head rows ([1, size] where the head pools)
+  std::vector<TokenPiece> pieces;  // one per token unless detail is kNone
+  std::string sequence_id;         // 16 bytes, or empty
+};
+
+// Of Encode and Decode.
+struct EvaluationResult {
+  std::vector<SequenceResult> results;
+  Timing timing;
+};
+
+enum class GenerationStrategy { kGreedy, kBeam, kSample };
+
+struct GenerateRequest {
+  Sequence source;  // encoder_decoder: required; decoder: unset
+  Sequence prompt;  // first decoder tokens; unset for the model's bos_token_id. An explicit prompt is taken as it is:
+                    // ids are not prefixed with bos; text is (where the model has a bos_token_id)
+  GenerationStrategy strategy = GenerationStrategy::kGreedy;
+  size_t max_new_tokens = 0;  // 0: up to the model's and the server's limit
+  std::vector<int32_t> stop_ids;  // end a sequence besides eos_token_id; like eos they are not part of the output
+  size_t beam_width = 4;          // kBeam: 1..limit
+  float length_penalty = 1.0f;    // kBeam: hypotheses rank by sum of log-probabilities / length^length_penalty
+  size_t num_hypotheses = 1;      // kBeam: how many are returned, <= beam_width
+  float temperature = 1.0f;       // kSample: > 0
+  size_t top_k = 0;               // kSample: 0 for all
+  uint64_t seed = 0;              // kSample: same seed, same model, same request: same tokens, on any machine
+  PieceOptions pieces;            // of the decoder positions
+};
+
+enum class FinishReason { kEndOfSequence, kStopId, kLength };
+
+// A token as soon as it is certain: at once for greedy and sampling, at the end for beam search.
+struct GeneratedToken {
+  int32_t id = 0;
+  std::string text;           // its vocabulary entry, if the model has a vocabulary
+  float log_probability = 0;  // natural logarithm, under the model's softmax at temperature 1
+  // The piece of the decoder position whose output chose this token, i.e. of the token before it.
+  std::optional<TokenPiece> piece;
+};
+
+struct Hypothesis {
+  std::vector<GeneratedToken> tokens;  // without eos and stop ids
+  std::string text;                    // tokens joined by the vocabulary, if the model has one
+  float score = 0;  // sum of log-probabilities (with the ending token's), divided as length_penalty asks for beams
+  FinishReason finish_reason = FinishReason::kLength;
+  std::string sequence_id;  // over all evaluated decoder positions: prompt and tokens
+};
+
+// One event of a generation's stream. A stream is: zero or more token events, then exactly one final event.
+struct GenerateEvent {
+  // First event only: pieces of the prompt's positions but the last (whose piece comes with the first token).
+  std::vector<TokenPiece> prompt_pieces;
+  std::optional<GeneratedToken> token;  // a token event
+  std::vector<Hypothesis> hypotheses;   // final event: best first; greedy and sampling have one
+  bool final = false;
+  Timing timing;  // final event; batch_tokens: rows evaluated for this request
+};
+
+}  // namespace splineserve
+
+#endif  // SPLINESERVE_CORE_ENGINE_REQUEST_H_

@@ -1,0 +1,52 @@
+// Pieces: the sign pattern of the gates that a token owns, and its identity.
+//
+// On one piece a model of class EXACT is one polynomial (arXiv 2408.09624). A token's piece holds the gates of its query
+// rows and of its feed-forward units at every layer; its output also depends on other tokens' gates, which their own
+// pieces hold.
+#ifndef SPLINESERVE_CORE_SPLINE_PIECE_H_
+#define SPLINESERVE_CORE_SPLINE_PIECE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "core/model/gate_sink.h"
+
+namespace splineserve {
+
+enum class PieceDetail { kNone, kId, kCounts, kBits };
+
+struct PieceOptions {
+  PieceDetail detail = PieceDetail::kNone;
+  std::vector<size_t> layers;  // groups listed: only these layers; empty for all. Ids always cover all groups.
+  std::vector<Site> sites;     // likewise
+  bool margins = false;        // compute min |argument| too
+};
+
+struct PieceGroup {
+  size_t layer = 0;
+  Site site = Site::kFeedForward;
+  size_t head = 0;
+  uint32_t width = 0;         // gates in the group
+  uint32_t open = 0;          // gates whose argument is > 0
+  std::vector<uint8_t> bits;  // kBits only: bit j of the group is bit j % 8 of byte j / 8; padded with zeros
+  float margin = 0;           // with margins only
+};
+
+struct TokenPiece {
+  std::string id;                  // 16 bytes, or empty if the token owns no groups
+  std::vector<PieceGroup> groups;  // kCounts and kBits, filtered, in the order in which they are hashed
+  float margin = 0;                // with margins only: min over all groups, filtered out or not; +inf without groups
+};
+
+// XXH3-128 (seed 0) of `bytes` as its 16 canonical (big-endian) bytes.
+std::string PieceHash(absl::Span<const uint8_t> bytes);
+
+// XXH3-128 of the 16-byte ids of a sequence's tokens in order; empty if they are empty.
+std::string SequenceId(absl::Span<const TokenPiece> tokens);
+
+}  // namespace splineserve
+
+#endif  // SPLINESERVE_CORE_SPLINE_PIECE_H_
