@@ -31,26 +31,20 @@ bool GenerateCall::OnEvent(absl::StatusOr<GenerateEvent> event) {
     End(event.status());
     return false;
   }
-  const bool final = event->final;
   v1::GenerateResponse message = Convert(*event);
-  bool overflow = false;
-  {
-    const std::lock_guard lock(mutex_);
-    queued_bytes_ += message.ByteSizeLong();
-    overflow = queued_bytes_ > kMaxQueuedBytes && !queue_.empty();
-    if (!overflow) queue_.push_back(std::move(message));
-  }
-  if (overflow) {
+  std::unique_lock lock(mutex_);
+  queued_bytes_ += message.ByteSizeLong();
+  if (queued_bytes_ > kMaxQueuedBytes && !queue_.empty()) {
+    lock.unlock();
     End(absl::ResourceExhaustedError(absl::StrCat("the client reads too slowly: expected at most ", kMaxQueuedBytes,
                                                   " bytes of unread events")));
     return false;
   }
-  if (final) {
-    End(absl::OkStatus());
-    return false;
-  }
-  Advance();
-  return true;
+  queue_.push_back(std::move(message));
+  if (event->final) end_ = state_.End(absl::OkStatus());
+  const bool more = !event->final;
+  Advance(std::move(lock));
+  return more;
 }
 
 v1::GenerateResponse GenerateCall::Convert(const GenerateEvent& event) {
@@ -72,50 +66,37 @@ v1::GenerateResponse GenerateCall::Convert(const GenerateEvent& event) {
 }
 
 void GenerateCall::End(absl::Status status) {
-  grpc::Status end = state_.End(std::move(status));
-  {
-    const std::lock_guard lock(mutex_);
-    end_ = std::move(end);
-  }
-  Advance();
+  std::unique_lock lock(mutex_);
+  end_ = state_.End(std::move(status));
+  Advance(std::move(lock));
 }
 
-void GenerateCall::Advance() {
-  std::optional<grpc::Status> finish;
-  {
-    const std::lock_guard lock(mutex_);
-    if (writing_ || finished_) return;
-    if (!queue_.empty()) {
-      current_ = std::move(queue_.front());
-      queue_.pop_front();
-      queued_bytes_ -= current_.ByteSizeLong();
-      writing_ = true;
-    } else if (end_.has_value()) {
-      finished_ = true;
-      finish = *end_;
-    } else {
-      return;
-    }
-  }
-  // Outside the lock: after Finish, gRPC may delete this call from another thread.
-  if (finish.has_value()) {
-    Finish(*std::move(finish));
-  } else {
+void GenerateCall::Advance(std::unique_lock<std::mutex> lock) {
+  if (writing_) return;
+  if (!queue_.empty()) {
+    current_ = std::move(queue_.front());
+    queue_.pop_front();
+    queued_bytes_ -= current_.ByteSizeLong();
+    writing_ = true;  // keeps the call alive until OnWriteDone
+    lock.unlock();
     StartWrite(&current_);
+  } else if (end_.has_value() && !finished_) {
+    finished_ = true;
+    grpc::Status status = *end_;
+    lock.unlock();  // first: gRPC may delete the call from another thread as soon as it is finished
+    Finish(std::move(status));
   }
 }
 
 void GenerateCall::OnWriteDone(bool ok) {
-  {
-    const std::lock_guard lock(mutex_);
-    writing_ = false;
-    if (!ok) {  // the client is gone; the engine's last event still has to come
-      queue_.clear();
-      queued_bytes_ = 0;
-    }
+  std::unique_lock lock(mutex_);
+  writing_ = false;
+  if (!ok) {  // the client is gone; the engine's last event still has to come
+    queue_.clear();
+    queued_bytes_ = 0;
+    state_.token()->Cancel();
   }
-  if (!ok) state_.token()->Cancel();
-  Advance();
+  Advance(std::move(lock));
 }
 
 }  // namespace splineserve

@@ -34,8 +34,9 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   v1::GenerateResponse Convert(const GenerateEvent& event);
   // Ends the stream with `status` after what is queued. At most once.
   void End(absl::Status status);
-  // Starts the next write, or finishes. Called without the lock; after Finish the call may be deleted.
-  void Advance();
+  // Starts the next write, or finishes. Takes the held lock of mutex_ and gives it up; afterwards the call may be deleted:
+  // whatever decides that it ends must be set under the same lock.
+  void Advance(std::unique_lock<std::mutex> lock);
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override { state_.OnCancel(); }
