@@ -44,6 +44,9 @@ absl::StatusOr<std::vector<TensorView>> ParseSafetensors(absl::Span<const uint8_
 // file, tensor, flat index and value of the first element that is not finite (or not after rounding).
 absl::Status ReadFloats(const TensorView& tensor, absl::Span<float> out);
 
+// ReadFloats' verdict without its output.
+absl::Status CheckFinite(const TensorView& tensor);
+
 }  // namespace splineserve
 
 #endif  // SPLINESERVE_CORE_FORMAT_SAFETENSORS_H_
