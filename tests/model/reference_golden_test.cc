@@ -54,9 +54,13 @@ void ExpectNear(const GoldenCase& expected, const ReferenceResult<double>& actua
   for (size_t i = 0; i < actual.tokens.size(); ++i) {
     const bool decided = Decided(actual.tokens[i], tolerance);
     all_decided = all_decided && decided;
-    if (decided) EXPECT_EQ(expected.piece_ids[i], actual.tokens[i].id) << i;
+    if (decided) {
+      EXPECT_EQ(expected.piece_ids[i], actual.tokens[i].id) << i;
+    }
   }
-  if (all_decided) EXPECT_EQ(expected.sequence_id, actual.sequence_id);
+  if (all_decided) {
+    EXPECT_EQ(expected.sequence_id, actual.sequence_id);
+  }
 }
 
 TEST_P(ReferenceGoldenTest, Cases) {
