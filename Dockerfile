@@ -4,7 +4,7 @@
 #   docker run --rm --read-only -p 8001:8001 -p 8002:8002 splineserve
 #   docker run --rm --network host --entrypoint splineserve-client splineserve models
 #
-# Mount other models over /models. Options go behind the image's name and take precedence over those below.
+# Mount other models over /models; further options of the server go behind the image's name.
 ARG BASE=docker.io/library/debian:bookworm-slim
 
 FROM ${BASE} AS build
@@ -35,5 +35,7 @@ COPY models/repository /models
 USER 65532:65532
 EXPOSE 8001 8002
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["splineserve"]
-CMD ["--model-repository", "/models", "--listen", "0.0.0.0:8001", "--metrics", "0.0.0.0:8002"]
+# The server asks itself; the port is the default one of --listen.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["splineserve", "--check-health", "127.0.0.1:8001"]
+ENTRYPOINT ["splineserve", "--model-repository", "/models"]
