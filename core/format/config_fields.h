@@ -17,12 +17,13 @@
 
 namespace splineserve {
 
-// Reading goes on after an error and yields fallbacks, so that a parser is a plain list of fields; only the first error
-// is kept, and whoever ignores it has a value that means nothing. Messages read "FILE: FIELD: expected X, found Y".
+// Reading goes on after an error and yields fallbacks, so that a parser is a plain list of fields; only the
+// first error is kept, and whoever ignores it has a value that means nothing. Messages read "FILE: FIELD:
+// expected X, found Y".
 class ConfigFields {
  public:
-  // `object` and `error` must outlive this. `path` precedes field names in messages: "" or "head.". Refuses every field
-  // that is not in `known`.
+  // `object` and `error` must outlive this. `path` precedes field names in messages: "" or "head.". Refuses
+  // every field that is not in `known`.
   ConfigFields(const nlohmann::json& object, std::string file, std::string path,
                std::initializer_list<const char*> known, absl::Status* error);
 
@@ -34,14 +35,16 @@ class ConfigFields {
 
   // One of `words`, which are in the order of E's enumerators.
   template <typename E, size_t N>
-  E Choice(const char* name, const std::array<std::string_view, N>& words, std::optional<E> fallback = std::nullopt) {
+  E Choice(const char* name, const std::array<std::string_view, N>& words,
+           std::optional<E> fallback = std::nullopt) {
     std::optional<size_t> index;
     if (fallback) index = static_cast<size_t>(*fallback);
     return static_cast<E>(ChoiceIndex(name, words, index));
   }
 
   // The object in field `name`, or nullopt if it is absent (an error if `required`) or no object.
-  std::optional<ConfigFields> Object(const char* name, std::initializer_list<const char*> known, bool required);
+  std::optional<ConfigFields> Object(const char* name, std::initializer_list<const char*> known,
+                                     bool required);
 
   bool Has(const char* name) const { return object_->contains(name); }
   // Records that `expected` does not hold for field `name`, with what was found there.
@@ -50,7 +53,8 @@ class ConfigFields {
   void AllowOnlyWith(bool condition, const char* name, const std::string& condition_text);
 
  private:
-  size_t ChoiceIndex(const char* name, absl::Span<const std::string_view> words, std::optional<size_t> fallback);
+  size_t ChoiceIndex(const char* name, absl::Span<const std::string_view> words,
+                     std::optional<size_t> fallback);
   // nullptr where the field is absent.
   const nlohmann::json* Find(const char* name) const;
 

@@ -37,8 +37,8 @@ class CountingIterator {
   const char** furthest_;
 };
 
-// Builds the value while it is parsed, so that a bomb is refused before it costs anything. The SAX interface reports
-// errors through parse_error and a false return, and never throws them.
+// Builds the value while it is parsed, so that a bomb is refused before it costs anything. The SAX interface
+// reports errors through parse_error and a false return, and never throws them.
 class BoundedBuilder : public nlohmann::json_sax<Json> {
  public:
   BoundedBuilder(size_t max_depth, size_t max_values) : max_depth_(max_depth), max_values_(max_values) {}
@@ -62,9 +62,11 @@ class BoundedBuilder : public nlohmann::json_sax<Json> {
   }
 
   bool parse_error(size_t, const std::string&, const Json::exception& error) override {
-    // "[json.exception.parse_error.101] parse error at line 1, column 2: ...": the part in brackets says nothing.
+    // "[json.exception.parse_error.101] parse error at line 1, column 2: ...": the part in brackets says
+    // nothing.
     std::string_view what = error.what();
-    if (const size_t bracket = what.find("] "); bracket != std::string_view::npos) what.remove_prefix(bracket + 2);
+    if (const size_t bracket = what.find("] "); bracket != std::string_view::npos)
+      what.remove_prefix(bracket + 2);
     return Fail(absl::StrCat("malformed JSON: ", Excerpt(what)));
   }
 
@@ -124,6 +126,10 @@ class BoundedBuilder : public nlohmann::json_sax<Json> {
 
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, std::string_view file, size_t max_depth,
                                          size_t max_values) {
+  // nlohmann's lexer takes a zero byte for the end of the text and would accept whatever follows it.
+  if (const size_t zero = text.find('\0'); zero != std::string_view::npos) {
+    return FileError(file, absl::StrCat("byte ", zero, ": malformed JSON: a zero byte"));
+  }
   const char* begin = text.data();
   const char* furthest = begin;
   BoundedBuilder builder(max_depth, max_values);

@@ -51,13 +51,15 @@ void ReadStack(ConfigFields& fields, ModelConfig* config) {
   config->hidden_size = fields.Size("hidden_size", 1, kMaxSize);
   config->num_attention_heads = fields.Size("num_attention_heads", 1, kMaxSize);
   if (!fields.Has("head_dim") && config->hidden_size % config->num_attention_heads != 0) {
-    fields.Refuse("head_dim", absl::StrCat("an integer, as num_attention_heads (", config->num_attention_heads,
-                                           ") does not divide hidden_size (", config->hidden_size, ")"));
+    fields.Refuse("head_dim",
+                  absl::StrCat("an integer, as num_attention_heads (", config->num_attention_heads,
+                               ") does not divide hidden_size (", config->hidden_size, ")"));
   }
   const size_t even_share = std::max<size_t>(1, config->hidden_size / config->num_attention_heads);
   config->head_dim = fields.Size("head_dim", 1, kMaxSize, even_share);
   if (config->attention_size() > kMaxSize) {
-    fields.Refuse("num_attention_heads", absl::StrCat("at most ", kMaxSize, " / head_dim (", config->head_dim, ")"));
+    fields.Refuse("num_attention_heads",
+                  absl::StrCat("at most ", kMaxSize, " / head_dim (", config->head_dim, ")"));
   }
   config->intermediate_size = fields.Size("intermediate_size", 1, kMaxSize);
 
@@ -65,7 +67,8 @@ void ReadStack(ConfigFields& fields, ModelConfig* config) {
   const auto layers = [&](const char* name, bool has_stack) {
     const size_t count = fields.Size(name, 0, kMaxLayers, 0);
     if (has_stack && count == 0) {
-      fields.Refuse(name, absl::StrCat("an integer from 1 to ", kMaxLayers, " for architecture ", architecture));
+      fields.Refuse(name,
+                    absl::StrCat("an integer from 1 to ", kMaxLayers, " for architecture ", architecture));
     }
     if (!has_stack && count != 0) fields.Refuse(name, absl::StrCat("0 for architecture ", architecture));
     return count;
@@ -75,17 +78,18 @@ void ReadStack(ConfigFields& fields, ModelConfig* config) {
 }
 
 void ReadFunctions(ConfigFields& fields, ModelConfig* config) {
-  config->attention_activation =
-      fields.Choice("attention_activation", kAttentionActivations, std::optional(config->attention_activation));
+  config->attention_activation = fields.Choice("attention_activation", kAttentionActivations,
+                                               std::optional(config->attention_activation));
   const double scale = 1.0 / std::sqrt(static_cast<double>(config->head_dim));
   config->attention_scale = fields.Number("attention_scale", static_cast<float>(scale));
-  config->attention_normalizer =
-      fields.Choice("attention_normalizer", kAttentionNormalizers, std::optional(config->attention_normalizer));
+  config->attention_normalizer = fields.Choice("attention_normalizer", kAttentionNormalizers,
+                                               std::optional(config->attention_normalizer));
   config->hidden_act = fields.Choice("hidden_act", kHiddenActs, std::optional(config->hidden_act));
   config->softplus_beta = fields.Number("softplus_beta", config->softplus_beta);
   if (!(config->softplus_beta > 0)) fields.Refuse("softplus_beta", "a number above 0 in float32");
   config->norm = fields.Choice("norm", kNormKinds, std::optional(config->norm));
-  config->norm_placement = fields.Choice("norm_placement", kNormPlacements, std::optional(config->norm_placement));
+  config->norm_placement =
+      fields.Choice("norm_placement", kNormPlacements, std::optional(config->norm_placement));
   config->norm_eps = fields.Number("norm_eps", config->norm_eps);
   if (!(config->norm_eps >= 0)) fields.Refuse("norm_eps", "a number of at least 0");
   config->final_norm = fields.Bool("final_norm", config->final_norm);
@@ -146,7 +150,8 @@ std::optional<VocabularyConfig> ReadVocabulary(ConfigFields& fields, const char*
   if (!object) return std::nullopt;
   VocabularyConfig vocabulary;
   vocabulary.file = object->String("file");
-  if (!IsPlainFileName(vocabulary.file)) object->Refuse("file", "the plain name of a file in the model directory");
+  if (!IsPlainFileName(vocabulary.file))
+    object->Refuse("file", "the plain name of a file in the model directory");
   vocabulary.split = object->Choice("split", kVocabularySplits, std::optional(vocabulary.split));
   return vocabulary;
 }
@@ -193,15 +198,33 @@ absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json, std::string_
   if (!root.is_object()) return FileError(file, absl::StrCat("expected a JSON object, found ", Shown(root)));
   absl::Status error;
   ConfigFields fields(root, std::string(file), "",
-                      {"model_type",        "architecture",         "hidden_size",
-                       "num_attention_heads", "head_dim",           "intermediate_size",
-                       "num_encoder_layers", "num_decoder_layers",  "attention_activation",
-                       "attention_scale",   "attention_normalizer", "hidden_act",
-                       "softplus_beta",     "norm",                 "norm_placement",
-                       "norm_eps",          "final_norm",           "residual",
-                       "input",             "target_input",         "positions",
-                       "max_positions",     "head",                 "vocabulary",
-                       "target_vocabulary", "bos_token_id",         "eos_token_id",
+                      {"model_type",
+                       "architecture",
+                       "hidden_size",
+                       "num_attention_heads",
+                       "head_dim",
+                       "intermediate_size",
+                       "num_encoder_layers",
+                       "num_decoder_layers",
+                       "attention_activation",
+                       "attention_scale",
+                       "attention_normalizer",
+                       "hidden_act",
+                       "softplus_beta",
+                       "norm",
+                       "norm_placement",
+                       "norm_eps",
+                       "final_norm",
+                       "residual",
+                       "input",
+                       "target_input",
+                       "positions",
+                       "max_positions",
+                       "head",
+                       "vocabulary",
+                       "target_vocabulary",
+                       "bos_token_id",
+                       "eos_token_id",
                        "pad_token_id"},
                       &error);
   enum class ModelType { kSplineTransformer };
@@ -212,7 +235,8 @@ absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json, std::string_
   ReadInputs(fields, &config);
   ReadHead(fields, &config);
   config.vocabulary = ReadVocabulary(fields, "vocabulary", "an input", config.input);
-  config.target_vocabulary = ReadVocabulary(fields, "target_vocabulary", "a target_input", config.target_input);
+  config.target_vocabulary =
+      ReadVocabulary(fields, "target_vocabulary", "a target_input", config.target_input);
   ReadTokenIds(fields, &config);
   if (!error.ok()) return error;
   return config;

@@ -39,14 +39,17 @@ absl::Status TensorError(const std::string& file, const std::string& tensor, con
   return FileError(file, absl::StrCat("tensor ", Excerpt(tensor), ": ", problem));
 }
 
-std::string ShapeText(const std::vector<size_t>& shape) { return absl::StrCat("[", absl::StrJoin(shape, ", "), "]"); }
+std::string ShapeText(const std::vector<size_t>& shape) {
+  return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
+}
 
 // "weight_map" of an index; its other keys say nothing that the shards do not.
 absl::StatusOr<WeightMap> ParseIndex(std::string_view text, const std::string& file) {
   if (text.size() > kMaxIndexBytes) {
     return FileError(file, absl::StrCat("expected at most ", kMaxIndexBytes, " bytes, found ", text.size()));
   }
-  SPLINESERVE_ASSIGN_OR_RETURN(const nlohmann::json root, ParseJson(text, file, kMaxIndexDepth, kMaxIndexValues));
+  SPLINESERVE_ASSIGN_OR_RETURN(const nlohmann::json root,
+                               ParseJson(text, file, kMaxIndexDepth, kMaxIndexValues));
   if (!root.is_object()) return FileError(file, absl::StrCat("expected a JSON object, found ", Shown(root)));
   const auto it = root.find("weight_map");
   if (it == root.end() || !it->is_object()) {
@@ -89,9 +92,10 @@ class WeightsReader {
     // Before any is read: one that is left over would be weights that nobody asked for, or a forgotten shard.
     for (const std::string& name : names) {
       if (absl::EndsWith(name, kWeightsSuffix) && shards.count(name) == 0) {
-        return FileError(FileOf(Excerpt(name)),
-                         index ? absl::StrCat("expected only shards that ", kIndexName, " names, found this file")
-                               : absl::StrCat("expected no weights beside ", kWeightsName, ", found this file"));
+        return FileError(
+            FileOf(Excerpt(name)),
+            index ? absl::StrCat("expected only shards that ", kIndexName, " names, found this file")
+                  : absl::StrCat("expected no weights beside ", kWeightsName, ", found this file"));
       }
     }
     for (const std::string& shard : shards) SPLINESERVE_RETURN_IF_ERROR(ReadShard(shard, index));
@@ -114,9 +118,10 @@ class WeightsReader {
       if (index) {
         const auto it = weight_map_.find(tensor.name);
         if (it == weight_map_.end() || it->second != shard) {
-          return TensorError(tensor.file, tensor.name,
-                             absl::StrCat("expected ", it == weight_map_.end() ? "nowhere" : "in " + it->second,
-                                          " as ", kIndexName, " says, found in ", shard));
+          return TensorError(
+              tensor.file, tensor.name,
+              absl::StrCat("expected ", it == weight_map_.end() ? "nowhere" : "in " + it->second, " as ",
+                           kIndexName, " says, found in ", shard));
         }
       }
       const std::string name = tensor.name;
@@ -132,7 +137,8 @@ class WeightsReader {
 };
 
 // Presence and shape of everything that the config calls for, and nothing else; then every value.
-absl::Status CheckTensors(const ModelConfig& config, const std::string& weights_file, const Tensors& tensors) {
+absl::Status CheckTensors(const ModelConfig& config, const std::string& weights_file,
+                          const Tensors& tensors) {
   std::set<std::string> known;
   for (const TensorSpec& spec : ExpectedTensors(config)) {
     known.insert(spec.name);
@@ -143,8 +149,9 @@ absl::Status CheckTensors(const ModelConfig& config, const std::string& weights_
                          absl::StrCat("expected shape ", ShapeText(spec.shape), ", found no such tensor"));
     }
     if (it->second.shape != spec.shape) {
-      return TensorError(it->second.file, spec.name,
-                         absl::StrCat("expected shape ", ShapeText(spec.shape), ", found ", it->second.ShapeString()));
+      return TensorError(
+          it->second.file, spec.name,
+          absl::StrCat("expected shape ", ShapeText(spec.shape), ", found ", it->second.ShapeString()));
     }
   }
   for (const auto& [name, tensor] : tensors) {
@@ -158,12 +165,14 @@ absl::Status CheckTensors(const ModelConfig& config, const std::string& weights_
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::optional<Vocabulary>> ReadVocabulary(const std::optional<VocabularyConfig>& config, size_t size,
-                                                         const std::string& path, ModelFiles* files) {
+absl::StatusOr<std::optional<Vocabulary>> ReadVocabulary(const std::optional<VocabularyConfig>& config,
+                                                         size_t size, const std::string& path,
+                                                         ModelFiles* files) {
   if (!config) return std::nullopt;
   SPLINESERVE_ASSIGN_OR_RETURN(const absl::Span<const uint8_t> bytes, files->Read(config->file));
-  SPLINESERVE_ASSIGN_OR_RETURN(Vocabulary vocabulary,
-                               Vocabulary::Parse(AsText(bytes), path + "/" + config->file, config->split, size));
+  SPLINESERVE_ASSIGN_OR_RETURN(
+      Vocabulary vocabulary,
+      Vocabulary::Parse(AsText(bytes), path + "/" + config->file, config->split, size));
   return vocabulary;
 }
 
@@ -202,7 +211,8 @@ absl::StatusOr<ModelDirectory> ModelDirectory::OpenInMemory(const std::string& l
   return Load(label, OpenFilesInMemory(label, std::move(files)));
 }
 
-absl::StatusOr<ModelDirectory> ModelDirectory::Load(const std::string& path, std::unique_ptr<ModelFiles> files) {
+absl::StatusOr<ModelDirectory> ModelDirectory::Load(const std::string& path,
+                                                    std::unique_ptr<ModelFiles> files) {
   ModelDirectory directory;
   directory.path_ = path;
   SPLINESERVE_ASSIGN_OR_RETURN(const absl::Span<const uint8_t> config, files->Read(kConfigName));

@@ -74,7 +74,8 @@ absl::StatusOr<std::unique_ptr<ModelFiles>> OpenFilesOnDisk(const std::string& d
   return std::make_unique<FilesOnDisk>(directory, std::move(names));
 }
 
-std::unique_ptr<ModelFiles> OpenFilesInMemory(const std::string& label, std::map<std::string, std::string> files) {
+std::unique_ptr<ModelFiles> OpenFilesInMemory(const std::string& label,
+                                              std::map<std::string, std::string> files) {
   return std::make_unique<FilesInMemory>(label, std::move(files));
 }
 

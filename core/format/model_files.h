@@ -19,8 +19,8 @@ class ModelFiles {
   virtual ~ModelFiles() = default;
   // Names of all files, in ascending byte order.
   virtual const std::vector<std::string>& names() const = 0;
-  // A whole file. `name` must be a plain file name. NOT_FOUND or INVALID_ARGUMENT with its path. A second Read of the
-  // same name gives the same bytes.
+  // A whole file. `name` must be a plain file name. NOT_FOUND or INVALID_ARGUMENT with its path. A second
+  // Read of the same name gives the same bytes.
   virtual absl::StatusOr<absl::Span<const uint8_t>> Read(const std::string& name) = 0;
 };
 
@@ -28,7 +28,8 @@ class ModelFiles {
 absl::StatusOr<std::unique_ptr<ModelFiles>> OpenFilesOnDisk(const std::string& directory);
 
 // `label` precedes file names in messages.
-std::unique_ptr<ModelFiles> OpenFilesInMemory(const std::string& label, std::map<std::string, std::string> files);
+std::unique_ptr<ModelFiles> OpenFilesInMemory(const std::string& label,
+                                              std::map<std::string, std::string> files);
 
 }  // namespace splineserve
 

@@ -24,7 +24,8 @@ absl::StatusOr<std::vector<std::string>> VisibleNames(const std::string& directo
     if (name[0] != '.') names.push_back(std::move(name));
     it.increment(error);
   }
-  if (error) return absl::NotFoundError(absl::StrCat(directory, ": cannot list the directory: ", error.message()));
+  if (error)
+    return absl::NotFoundError(absl::StrCat(directory, ": cannot list the directory: ", error.message()));
   std::sort(names.begin(), names.end());
   return names;
 }

@@ -67,7 +67,8 @@ struct Entry {
   size_t begin = 0, end = 0;
 };
 
-absl::StatusOr<Entry> ParseEntry(const std::string& name, const nlohmann::json& value, std::string_view file) {
+absl::StatusOr<Entry> ParseEntry(const std::string& name, const nlohmann::json& value,
+                                 std::string_view file) {
   const auto fail = [&](const std::string& problem) { return TensorError(file, name, problem); };
   if (!value.is_object()) return fail(absl::StrCat("expected an object, found ", Shown(value)));
   for (const char* key : {"dtype", "shape", "data_offsets"}) {
@@ -75,14 +76,16 @@ absl::StatusOr<Entry> ParseEntry(const std::string& name, const nlohmann::json& 
   }
   for (const auto& item : value.items()) {
     if (item.key() != "dtype" && item.key() != "shape" && item.key() != "data_offsets") {
-      return fail(absl::StrCat("expected dtype, shape and data_offsets, found \"", Excerpt(item.key()), "\""));
+      return fail(
+          absl::StrCat("expected dtype, shape and data_offsets, found \"", Excerpt(item.key()), "\""));
     }
   }
   Entry entry;
   entry.tensor.name = name;
   entry.tensor.file = std::string(file);
   const std::optional<DType> dtype = DTypeOf(value["dtype"]);
-  if (!dtype) return fail(absl::StrCat("dtype: expected F32, F16, BF16 or F64, found ", Shown(value["dtype"])));
+  if (!dtype)
+    return fail(absl::StrCat("dtype: expected F32, F16, BF16 or F64, found ", Shown(value["dtype"])));
   entry.tensor.dtype = *dtype;
 
   absl::StatusOr<std::vector<size_t>> shape = Sizes(value["shape"], 0, kMaxRank, "shape");
@@ -93,7 +96,8 @@ absl::StatusOr<Entry> ParseEntry(const std::string& name, const nlohmann::json& 
   entry.begin = (*offsets)[0];
   entry.end = (*offsets)[1];
   if (entry.begin > entry.end) {
-    return fail(absl::StrCat("data_offsets: expected begin <= end, found [", entry.begin, ", ", entry.end, "]"));
+    return fail(
+        absl::StrCat("data_offsets: expected begin <= end, found [", entry.begin, ", ", entry.end, "]"));
   }
 
   size_t bytes = SizeOf(*dtype);
@@ -104,25 +108,27 @@ absl::StatusOr<Entry> ParseEntry(const std::string& name, const nlohmann::json& 
   }
   if (entry.end - entry.begin != bytes) {
     return fail(absl::StrCat("data_offsets: expected ", bytes, " bytes for ", std::string(Name(*dtype)), " ",
-                             entry.tensor.ShapeString(), ", found ", entry.end - entry.begin, " in [", entry.begin,
-                             ", ", entry.end, "]"));
+                             entry.tensor.ShapeString(), ", found ", entry.end - entry.begin, " in [",
+                             entry.begin, ", ", entry.end, "]"));
   }
   return entry;
 }
 
 absl::Status CheckMetadata(const nlohmann::json& value, std::string_view file) {
-  if (!value.is_object()) return FileError(file, absl::StrCat("__metadata__: expected an object, found ", Shown(value)));
+  if (!value.is_object())
+    return FileError(file, absl::StrCat("__metadata__: expected an object, found ", Shown(value)));
   for (const auto& item : value.items()) {
     if (!item.value().is_string()) {
-      return FileError(file, absl::StrCat("__metadata__: key \"", Excerpt(item.key()), "\": expected a string, found ",
-                                          Shown(item.value())));
+      return FileError(file, absl::StrCat("__metadata__: key \"", Excerpt(item.key()),
+                                          "\": expected a string, found ", Shown(item.value())));
     }
   }
   return absl::OkStatus();
 }
 
 // Sorts, demands that the tensors cover the data exactly once, and gives each its bytes.
-absl::Status PlaceTensors(absl::Span<const uint8_t> data, std::string_view file, std::vector<Entry>* entries) {
+absl::Status PlaceTensors(absl::Span<const uint8_t> data, std::string_view file,
+                          std::vector<Entry>* entries) {
   // By end too: an empty tensor may stand before a full one at the same offset.
   std::sort(entries->begin(), entries->end(), [](const Entry& a, const Entry& b) {
     return std::tie(a.begin, a.end, a.tensor.name) < std::tie(b.begin, b.end, b.tensor.name);
@@ -132,13 +138,15 @@ absl::Status PlaceTensors(absl::Span<const uint8_t> data, std::string_view file,
   for (Entry& entry : *entries) {
     const std::string range = absl::StrCat("[", entry.begin, ", ", entry.end, "]");
     if (entry.end > data.size()) {
-      return TensorError(file, entry.tensor.name, absl::StrCat("data_offsets: expected an end within the ", data.size(),
-                                                               " bytes of data, found ", range));
+      return TensorError(file, entry.tensor.name,
+                         absl::StrCat("data_offsets: expected an end within the ", data.size(),
+                                      " bytes of data, found ", range));
     }
     if (entry.begin != covered) {
       return TensorError(
           file, entry.tensor.name,
-          absl::StrCat("data_offsets: expected begin ", covered, ", right after ", Excerpt(previous), ", found ", range,
+          absl::StrCat("data_offsets: expected begin ", covered, ", right after ", Excerpt(previous),
+                       ", found ", range,
                        entry.begin < covered ? ", which overlaps it" : ", which leaves a hole"));
     }
     entry.tensor.data = data.subspan(entry.begin, entry.end - entry.begin);
@@ -146,8 +154,9 @@ absl::Status PlaceTensors(absl::Span<const uint8_t> data, std::string_view file,
     previous = entry.tensor.name;
   }
   if (covered != data.size()) {
-    return FileError(file, absl::StrCat("expected ", covered, " bytes of data, the end of the last tensor, found ",
-                                        data.size(), " (trailing bytes)"));
+    return FileError(file,
+                     absl::StrCat("expected ", covered, " bytes of data, the end of the last tensor, found ",
+                                  data.size(), " (trailing bytes)"));
   }
   return absl::OkStatus();
 }
@@ -187,7 +196,8 @@ float Element(DType dtype, const uint8_t* data, size_t i) {
   return 0.0f;
 }
 
-// Calls visit(i, value) for every element until it returns false; one instance a dtype keeps the switch out of the loop.
+// Calls visit(i, value) for every element until it returns false; one instance a dtype keeps the switch out
+// of the loop.
 template <DType dtype, typename Visit>
 bool VisitAs(const TensorView& tensor, const Visit& visit) {
   const size_t elements = tensor.elements();
@@ -260,19 +270,22 @@ size_t TensorView::elements() const { return data.size() / SizeOf(dtype); }
 
 std::string TensorView::ShapeString() const { return absl::StrCat("[", absl::StrJoin(shape, ", "), "]"); }
 
-absl::StatusOr<std::vector<TensorView>> ParseSafetensors(absl::Span<const uint8_t> bytes, std::string_view file) {
+absl::StatusOr<std::vector<TensorView>> ParseSafetensors(absl::Span<const uint8_t> bytes,
+                                                         std::string_view file) {
   if (bytes.size() < kLengthBytes) {
     return FileError(file, absl::StrCat("header length: expected 8 bytes, found a file of ", bytes.size()));
   }
   const uint64_t length = LittleEndian64(bytes.data());
   const size_t left = bytes.size() - kLengthBytes;
   if (length > left || length > kMaxHeaderBytes) {
-    return FileError(file, absl::StrCat("header length: expected at most ", std::min(left, kMaxHeaderBytes),
-                                        length > left ? " bytes, all that follow" : " bytes", ", found ", length));
+    return FileError(file,
+                     absl::StrCat("header length: expected at most ", std::min(left, kMaxHeaderBytes),
+                                  length > left ? " bytes, all that follow" : " bytes", ", found ", length));
   }
   const std::string_view header(reinterpret_cast<const char*>(bytes.data()) + kLengthBytes, length);
   if (header.empty() || header[0] != '{') {
-    return FileError(file, absl::StrCat("header: expected a JSON object, found \"", Excerpt(header.substr(0, 1)), "\""));
+    return FileError(
+        file, absl::StrCat("header: expected a JSON object, found \"", Excerpt(header.substr(0, 1)), "\""));
   }
   SPLINESERVE_ASSIGN_OR_RETURN(
       const nlohmann::json root,

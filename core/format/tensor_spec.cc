@@ -24,7 +24,8 @@ class StackSpecs {
     for (size_t l = 0; l < layers; ++l) {
       const std::string layer = stack_ + ".layers." + std::to_string(l);
       AddNormAround(layer + ".self_attn_norm", [&] { AddAttention(layer + ".self_attn"); });
-      if (cross_attention) AddNormAround(layer + ".cross_attn_norm", [&] { AddAttention(layer + ".cross_attn"); });
+      if (cross_attention)
+        AddNormAround(layer + ".cross_attn_norm", [&] { AddAttention(layer + ".cross_attn"); });
       AddNormAround(layer + ".ffn_norm", [&] {
         AddAffine(layer + ".ffn.up_proj", config_.intermediate_size, d);
         AddAffine(layer + ".ffn.down_proj", d, config_.intermediate_size);
@@ -69,9 +70,11 @@ class StackSpecs {
 std::vector<TensorSpec> ExpectedTensors(const ModelConfig& config) {
   std::vector<TensorSpec> specs;
   const bool cross_attention = config.architecture == Architecture::kEncoderDecoder;
-  if (config.has_encoder()) StackSpecs(config, "encoder", &specs).Add(config.input, config.num_encoder_layers, false);
+  if (config.has_encoder())
+    StackSpecs(config, "encoder", &specs).Add(config.input, config.num_encoder_layers, false);
   if (config.has_decoder()) {
-    StackSpecs(config, "decoder", &specs).Add(config.decoder_input(), config.num_decoder_layers, cross_attention);
+    StackSpecs(config, "decoder", &specs)
+        .Add(config.decoder_input(), config.num_decoder_layers, cross_attention);
   }
   if (config.head.kind == HeadKind::kLinear) {
     specs.push_back({"head.weight", {config.head.size, config.hidden_size}});

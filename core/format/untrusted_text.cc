@@ -17,8 +17,8 @@ size_t CodePointLength(std::string_view text) {
     if ((byte(i) & 0xc0) != 0x80) return 0;
   }
   // The second byte rules out what the lead alone cannot: overlong forms, surrogates, values above U+10FFFF.
-  if ((lead == 0xe0 && byte(1) < 0xa0) || (lead == 0xed && byte(1) > 0x9f) || (lead == 0xf0 && byte(1) < 0x90) ||
-      (lead == 0xf4 && byte(1) > 0x8f)) {
+  if ((lead == 0xe0 && byte(1) < 0xa0) || (lead == 0xed && byte(1) > 0x9f) ||
+      (lead == 0xf0 && byte(1) < 0x90) || (lead == 0xf4 && byte(1) > 0x8f)) {
     return 0;
   }
   return length;

@@ -13,8 +13,8 @@ bool IsSpace(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
 }  // namespace
 
-absl::StatusOr<Vocabulary> Vocabulary::Parse(std::string_view text, std::string_view file, VocabularySplit split,
-                                             size_t expected_size) {
+absl::StatusOr<Vocabulary> Vocabulary::Parse(std::string_view text, std::string_view file,
+                                             VocabularySplit split, size_t expected_size) {
   Vocabulary vocabulary;
   vocabulary.split_ = split;
   for (size_t line = 1; !text.empty(); ++line) {
@@ -32,8 +32,8 @@ absl::StatusOr<Vocabulary> Vocabulary::Parse(std::string_view text, std::string_
 
     if (entry.empty()) return fail("expected an entry, found an empty line");
     if (const size_t valid = ValidUtf8Prefix(entry); valid != entry.size()) {
-      return fail(absl::StrCat("expected UTF-8, found an invalid byte at column ", valid + 1, " of \"", Excerpt(entry),
-                               "\""));
+      return fail(absl::StrCat("expected UTF-8, found an invalid byte at column ", valid + 1, " of \"",
+                               Excerpt(entry), "\""));
     }
     if (split == VocabularySplit::kWhitespace && std::any_of(entry.begin(), entry.end(), IsSpace)) {
       return fail(absl::StrCat("expected an entry without whitespace, found \"", Excerpt(entry), "\""));
@@ -46,15 +46,17 @@ absl::StatusOr<Vocabulary> Vocabulary::Parse(std::string_view text, std::string_
     vocabulary.entries_.emplace_back(entry);
   }
   if (vocabulary.size() != expected_size) {
-    return FileError(file, absl::StrCat("expected ", expected_size, " entries, one for each id of vocab_size, found ",
-                                        vocabulary.size()));
+    return FileError(
+        file, absl::StrCat("expected ", expected_size, " entries, one for each id of vocab_size, found ",
+                           vocabulary.size()));
   }
   return vocabulary;
 }
 
 absl::StatusOr<std::vector<int32_t>> Vocabulary::Encode(std::string_view text) const {
   if (const size_t valid = ValidUtf8Prefix(text); valid != text.size()) {
-    return absl::InvalidArgumentError(absl::StrCat("text: expected UTF-8, found an invalid byte at offset ", valid));
+    return absl::InvalidArgumentError(
+        absl::StrCat("text: expected UTF-8, found an invalid byte at offset ", valid));
   }
   std::vector<int32_t> ids;
   for (size_t offset = 0; offset < text.size();) {
@@ -72,8 +74,8 @@ absl::StatusOr<std::vector<int32_t>> Vocabulary::Encode(std::string_view text) c
     const auto it = ids_.find(token);
     if (it == ids_.end()) {
       return absl::InvalidArgumentError(absl::StrCat("text: token ", ids.size(), " at byte ", offset,
-                                                     ": expected an entry of the vocabulary, found \"", Excerpt(token),
-                                                     "\""));
+                                                     ": expected an entry of the vocabulary, found \"",
+                                                     Excerpt(token), "\""));
     }
     ids.push_back(it->second);
     offset = end;

@@ -62,8 +62,8 @@ std::vector<StoredTensor> BuildTensors(const ModelConfig& config, const ModelOpt
   for (const TensorSpec& spec : ExpectedTensors(config)) {
     Random choice(SeedOf(spec.name + "?", options.seed));
     if (spec.optional && choice.Uniform() >= options.optional_tensors) continue;
-    tensors.push_back(
-        {spec.name, options.dtype, spec.shape, EncodeValues(RandomValues(spec, options.seed), options.dtype)});
+    tensors.push_back({spec.name, options.dtype, spec.shape,
+                       EncodeValues(RandomValues(spec, options.seed), options.dtype)});
   }
   return tensors;
 }

@@ -31,13 +31,15 @@ struct ModelOptions {
 // File name -> contents, as ModelDirectory::OpenInMemory takes them.
 using ModelFiles = std::map<std::string, std::string>;
 
-// Files of a valid model: the given config.json byte for byte, weights, and the vocabularies that the config names
-// (<pad>, <bos>, <eos>, then a, b, c, ... and 2- or 3-byte letters; single code points but for the first three).
+// Files of a valid model: the given config.json byte for byte, weights, and the vocabularies that the config
+// names
+// (<pad>, <bos>, <eos>, then a, b, c, ... and 2- or 3-byte letters; single code points but for the first
+// three).
 //
-// Values depend on seed and tensor name only, and are the same on every platform. Weights are uniform in +-sqrt(3/in),
-// so that a row of unit-variance inputs gives unit-variance outputs of either sign: about half of all gates open.
-// Embeddings have variance 1, learned positions 1/4, biases are within +-0.1, norm weights in [0.8, 1.2].
-// A config that is not valid throws std::runtime_error with the parser's message.
+// Values depend on seed and tensor name only, and are the same on every platform. Weights are uniform in
+// +-sqrt(3/in), so that a row of unit-variance inputs gives unit-variance outputs of either sign: about half
+// of all gates open. Embeddings have variance 1, learned positions 1/4, biases are within +-0.1, norm weights
+// in [0.8, 1.2]. A config that is not valid throws std::runtime_error with the parser's message.
 ModelFiles BuildModel(std::string_view config_json, const ModelOptions& options = {});
 
 // The same, written to a directory of its own.

@@ -106,7 +106,8 @@ std::string PokeValue(std::string_view blob, const std::string& tensor, size_t i
   }
   const size_t begin = entry.at("data_offsets").at(0).get<size_t>();
   std::string data(DataBytes(blob));
-  if (bytes.empty() || begin + (index + 1) * bytes.size() > data.size()) throw std::runtime_error("no such element");
+  if (bytes.empty() || begin + (index + 1) * bytes.size() > data.size())
+    throw std::runtime_error("no such element");
   data.replace(begin + index * bytes.size(), bytes.size(), bytes);
   return BlobOfParts(HeaderText(blob), data);
 }

@@ -8,8 +8,8 @@
 
 namespace splineserve::testing {
 
-// A fresh directory under $TMPDIR (or /tmp), removed with everything in it on destruction. Move-only. Failures throw
-// std::runtime_error: a test that cannot write has nothing to test.
+// A fresh directory under $TMPDIR (or /tmp), removed with everything in it on destruction. Move-only.
+// Failures throw std::runtime_error: a test that cannot write has nothing to test.
 class TempDir {
  public:
   TempDir();
@@ -20,7 +20,8 @@ class TempDir {
   const std::string& path() const { return path_; }
   // Path of `name` inside; does not create it.
   std::string Path(std::string_view name) const;
-  // Writes `contents` to `name`, making the directories in between; replaces a file that is there. Returns its path.
+  // Writes `contents` to `name`, making the directories in between; replaces a file that is there. Returns
+  // its path.
   std::string Write(std::string_view name, std::string_view contents) const;
 
  private:
