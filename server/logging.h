@@ -25,6 +25,7 @@ struct LogField {
 
   LogField(std::string name, std::string_view text) : name(std::move(name)), value(std::string(text)) {}
   LogField(std::string name, const char* text) : LogField(std::move(name), std::string_view(text)) {}
+  LogField(std::string name, const std::string& text) : LogField(std::move(name), std::string_view(text)) {}
   template <std::integral T>
   LogField(std::string name, T number) : name(std::move(name)), value(static_cast<int64_t>(number)) {}
 };

@@ -19,7 +19,7 @@ grpc::ServerUnaryReactor* Answer(const ServerParts& parts, grpc::CallbackServerC
   return reactor;
 }
 
-absl::Status NotInThisVersion(std::string_view call) {
+absl::Status NotInThisVersion(const char* call) {
   return absl::UnimplementedError(absl::StrCat(
       call, ": not in this version; models are loaded from --model-repository when the server starts"));
 }

@@ -152,7 +152,7 @@ void Telemetry::CallEnded(const CallRecord& record) {
                                   {"tokens", record.tokens},
                                   {"pieces", record.pieces}};
   // Messages of INVALID_ARGUMENT may quote what the client sent, which is not for logs.
-  if (level != LogLevel::kDebug) fields.emplace_back("error", std::string_view(record.status.message()));
+  if (level != LogLevel::kDebug) fields.emplace_back("error", std::string(record.status.message()));
   LogEvent(level, "request", fields);
 }
 
