@@ -75,8 +75,7 @@ absl::StatusOr<v1::DecodeResponse> Client::Decode(const v1::DecodeRequest& reque
 }
 
 absl::StatusOr<v1::GenerateResponse> Client::Generate(
-    const v1::GenerateRequest& request,
-    absl::FunctionRef<bool(const v1::GenerateResponse&)> on_event) const {
+    const v1::GenerateRequest& request, absl::FunctionRef<bool(const v1::GenerateResponse&)> on_event) const {
   grpc::ClientContext context;
   SetDeadline(deadline_, context);
   std::unique_ptr<grpc::ClientReader<v1::GenerateResponse>> reader = inference_->Generate(&context, request);

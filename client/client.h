@@ -4,7 +4,8 @@
 //   v1::EncodeRequest request = ...;
 //   absl::StatusOr<v1::EncodeResponse> response = client.Encode(request);
 //
-// A failed call's status has gRPC's code and the server's message; Explain (failure.h) says what to do about it.
+// A failed call's status has gRPC's code and the server's message; Explain (failure.h) says what to do about
+// it.
 #ifndef SPLINESERVE_CLIENT_CLIENT_H_
 #define SPLINESERVE_CLIENT_CLIENT_H_
 
@@ -22,12 +23,12 @@
 namespace splineserve::client {
 
 struct ClientOptions {
-  std::string server = "localhost:8001";           // HOST:PORT
+  std::string server = "localhost:8001";               // HOST:PORT
   absl::Duration deadline = absl::InfiniteDuration();  // of each call, from its start; <= 0 fails at once
 };
 
-// An insecure channel to `server` that receives messages of any size. Connects when first used. Proxies named by the
-// environment are passed over for addresses of this machine.
+// An insecure channel to `server` that receives messages of any size. Connects when first used. Proxies named
+// by the environment are passed over for addresses of this machine.
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server);
 
 // gRPC's codes and abseil's are the same numbers.
@@ -47,9 +48,10 @@ class Client {
   absl::StatusOr<v1::EncodeResponse> Encode(const v1::EncodeRequest& request) const;
   absl::StatusOr<v1::DecodeResponse> Decode(const v1::DecodeRequest& request) const;
 
-  // Calls `on_event` for every message in order, on this thread; if it returns false the call is cancelled and the status is
-  // CANCELLED. Returns the last message, which holds the result, or INTERNAL if the server ended the stream without one.
-  // The first message's prompt_pieces are copied into the returned one, so that it holds all there is to know.
+  // Calls `on_event` for every message in order, on this thread; if it returns false the call is cancelled
+  // and the status is CANCELLED. Returns the last message, which holds the result, or INTERNAL if the server
+  // ended the stream without one. The first message's prompt_pieces are copied into the returned one, so that
+  // it holds all there is to know.
   absl::StatusOr<v1::GenerateResponse> Generate(
       const v1::GenerateRequest& request,
       absl::FunctionRef<bool(const v1::GenerateResponse&)> on_event) const;

@@ -16,9 +16,10 @@ std::string NextStep(const absl::Status& status, std::string_view server) {
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
       if (IsUnreachable(status.message())) {
-        return absl::StrCat("No SplineServe server answers at ", std::string(server),
-                            ". Start one with `splineserve --model-repository DIR`, or name another with --server "
-                            "HOST:PORT (or SPLINESERVE_SERVER).");
+        return absl::StrCat(
+            "No SplineServe server answers at ", std::string(server),
+            ". Start one with `splineserve --model-repository DIR`, or name another with --server "
+            "HOST:PORT (or SPLINESERVE_SERVER).");
       }
       return "The server is starting or stopping. Try again in a moment.";
     case absl::StatusCode::kNotFound:
@@ -51,7 +52,8 @@ std::string NextStep(const absl::Status& status, std::string_view server) {
 }  // namespace
 
 std::string Explain(const absl::Status& status, std::string_view server) {
-  std::string text = absl::StrCat(absl::StatusCodeToString(status.code()), ": ", std::string(status.message()));
+  std::string text =
+      absl::StrCat(absl::StatusCodeToString(status.code()), ": ", std::string(status.message()));
   if (std::string next = NextStep(status, server); !next.empty()) absl::StrAppend(&text, "\n", next);
   return text;
 }

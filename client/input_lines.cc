@@ -59,8 +59,15 @@ InputLines InputLines::Of(std::vector<std::string> lines) {
   return result;
 }
 
-InputLines::InputLines(InputLines&& other) noexcept
-    : stream_(other.stream_), lines_(std::move(other.lines_)), total_(other.total_), next_(other.next_) {}
+InputLines::InputLines(InputLines&& other) noexcept { *this = std::move(other); }
+
+InputLines& InputLines::operator=(InputLines&& other) noexcept {
+  stream_ = other.stream_;
+  lines_ = std::move(other.lines_);
+  total_ = other.total_;
+  next_ = other.next_;
+  return *this;
+}
 
 std::optional<InputLines::Line> InputLines::Next() {
   std::lock_guard<std::mutex> lock(mutex_);

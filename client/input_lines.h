@@ -24,8 +24,8 @@ class InputLines {
     std::string text;  // without its end ("\n" or "\r\n")
   };
 
-  // The lines of a file are counted beforehand. Those of `standard_input` ("-") are read when they are asked for, so that a
-  // program that writes them one by one sees their results as they come.
+  // The lines of a file are counted beforehand. Those of `standard_input` ("-") are read when they are asked
+  // for, so that a program that writes them one by one sees their results as they come.
   static absl::StatusOr<InputLines> Open(const std::string& path, std::istream& standard_input);
   static InputLines Of(std::vector<std::string> lines);
 
@@ -33,7 +33,9 @@ class InputLines {
   // nullopt at the end.
   std::optional<Line> Next();
 
+  // Not while another thread uses either.
   InputLines(InputLines&& other) noexcept;
+  InputLines& operator=(InputLines&& other) noexcept;
 
  private:
   InputLines() = default;

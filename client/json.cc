@@ -37,7 +37,8 @@ absl::Status UnknownField(const std::string& name, const Descriptor& type, const
   if (std::string nearest = NearestName(name, names); !nearest.empty()) {
     absl::StrAppend(&message, "Did you mean \"", nearest, "\"? ");
   }
-  return absl::InvalidArgumentError(absl::StrCat(message, "Its fields are ", absl::StrJoin(names, ", "), "."));
+  return absl::InvalidArgumentError(
+      absl::StrCat(message, "Its fields are ", absl::StrJoin(names, ", "), "."));
 }
 
 absl::Status CheckEnum(const json& value, const EnumDescriptor& type, const std::string& path) {
@@ -52,15 +53,17 @@ absl::Status CheckEnum(const json& value, const EnumDescriptor& type, const std:
 
 absl::Status CheckValue(const json& value, const FieldDescriptor& field, const std::string& path) {
   if (value.is_null()) return absl::OkStatus();
-  if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) return CheckMessage(value, *field.message_type(), path);
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE)
+    return CheckMessage(value, *field.message_type(), path);
   if (field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM) return CheckEnum(value, *field.enum_type(), path);
   return absl::OkStatus();
 }
 
-// Protobuf's parser names neither the fields that exist nor, always, the place; so names are checked first. All other
-// checks (types, ranges) are left to it.
+// Protobuf's parser names neither the fields that exist nor, always, the place; so names are checked first.
+// All other checks (types, ranges) are left to it.
 absl::Status CheckMessage(const json& value, const Descriptor& type, const std::string& path) {
-  if (type.full_name().rfind("google.protobuf.", 0) == 0) return absl::OkStatus();  // has a JSON form of its own
+  if (type.full_name().rfind("google.protobuf.", 0) == 0)
+    return absl::OkStatus();  // has a JSON form of its own
   if (!value.is_object()) {
     return absl::InvalidArgumentError(absl::StrCat(Place(path), ": expected an object (", type.full_name(),
                                                    "), found ", value.type_name(), "."));
@@ -115,8 +118,9 @@ absl::Status FromJson(std::string_view text, google::protobuf::Message& message)
   SPLINESERVE_RETURN_IF_ERROR(CheckMessage(value, *message.GetDescriptor(), ""));
   const auto status = google::protobuf::util::JsonStringToMessage(std::string(text), &message);
   if (!status.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat("not a ", message.GetDescriptor()->full_name(), ": ",
-                                                   std::string(status.message().data(), status.message().size())));
+    return absl::InvalidArgumentError(
+        absl::StrCat("not a ", message.GetDescriptor()->full_name(), ": ",
+                     std::string(status.message().data(), status.message().size())));
   }
   return absl::OkStatus();
 }

@@ -15,7 +15,11 @@ namespace {
 using nlohmann::ordered_json;
 
 ordered_json ToJsonObject(const LatencySummary& summary) {
-  return {{"mean", summary.mean}, {"p50", summary.p50}, {"p90", summary.p90}, {"p99", summary.p99}, {"max", summary.max}};
+  return {{"mean", summary.mean},
+          {"p50", summary.p50},
+          {"p90", summary.p90},
+          {"p99", summary.p99},
+          {"max", summary.max}};
 }
 
 void AddLatencyRow(Table& table, const char* name, const LatencySummary& summary) {
@@ -111,7 +115,8 @@ std::string ToText(const LoadStatistics::Report& report) {
     AddLatencyRow(table, "elsewhere", report.elsewhere);
     absl::StrAppend(&text, "\n", table.ToString());
   }
-  for (const auto& [message, count] : report.failures) absl::StrAppend(&text, "\n", count, " x ", message, "\n");
+  for (const auto& [message, count] : report.failures)
+    absl::StrAppend(&text, "\n", count, " x ", message, "\n");
   return text;
 }
 

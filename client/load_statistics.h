@@ -13,8 +13,8 @@
 
 namespace splineserve::client {
 
-// The smallest sample that at least `percent` (0..100] of all samples do not exceed (nearest rank). `sorted` must be ascending
-// and not empty.
+// The smallest sample that at least `percent` (0..100] of all samples do not exceed (nearest rank). `sorted`
+// must be ascending and not empty.
 double Percentile(const std::vector<double>& sorted, double percent);
 
 // Milliseconds.
@@ -27,9 +27,10 @@ LatencySummary Summarize(std::vector<double> samples_ms);
 // One finished call. Durations of a failed one are not counted.
 struct CallRecord {
   absl::Status status;
-  absl::Duration latency;                                      // as the client saw it
-  absl::Duration first_token = absl::InfiniteDuration();       // generate: until the first token; infinite if none came alone
-  absl::Duration queue, compute;                               // as the server reported them
+  absl::Duration latency;  // as the client saw it
+  absl::Duration first_token =
+      absl::InfiniteDuration();   // generate: until the first token; infinite if none came alone
+  absl::Duration queue, compute;  // as the server reported them
   size_t tokens = 0;
   size_t batch_tokens = 0;
 };
@@ -45,7 +46,7 @@ class LoadStatistics {
     size_t failed = 0;
     double requests_per_second = 0, tokens_per_second = 0, mean_batch_tokens = 0;
     LatencySummary latency, first_token, queue, compute, elsewhere;  // elsewhere: latency - queue - compute
-    std::map<std::string, size_t> failures;                          // "CODE: message" of failed calls, counted
+    std::map<std::string, size_t> failures;  // "CODE: message" of failed calls, counted
   };
   Report Finish(absl::Duration elapsed) const;
 

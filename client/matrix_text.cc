@@ -32,8 +32,8 @@ bool IsFilled(const v1::Matrix& matrix) {
 }
 
 std::string Damaged(const v1::Matrix& matrix) {
-  return absl::StrCat("a damaged answer: ", matrix.values_size(), " values for ", matrix.rows(), " x ", matrix.cols(),
-                      "\n");
+  return absl::StrCat("a damaged answer: ", matrix.values_size(), " values for ", matrix.rows(), " x ",
+                      matrix.cols(), "\n");
 }
 
 absl::Span<const float> Row(const v1::Matrix& matrix, size_t row) {
@@ -81,7 +81,11 @@ size_t ArgMax(absl::Span<const float> row) {
 std::string TopClassesText(const v1::Matrix& matrix, const std::vector<std::string>& labels) {
   if (!IsFilled(matrix)) return Damaged(matrix);
   if (matrix.cols() == 0) return "";
-  Table table({{"", Align::kRight}, {"", Align::kLeft}, {"class", Align::kRight}, {"output", Align::kRight}, {"next"}});
+  Table table({{"", Align::kRight},
+               {"", Align::kLeft},
+               {"class", Align::kRight},
+               {"output", Align::kRight},
+               {"next"}});
   for (size_t r = 0; r < matrix.rows(); ++r) {
     const absl::Span<const float> row = Row(matrix, r);
     std::vector<size_t> order(row.size());

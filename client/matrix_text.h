@@ -10,9 +10,9 @@
 
 namespace splineserve::client {
 
-// Rows as aligned lines. Compact: six significant digits, and of many rows or columns only the first and last ones with "…"
-// between. Full: everything, with the nine digits that determine a float32. `labels` (may be empty) stand before the rows.
-// A matrix whose values do not fill rows x cols is described, not printed.
+// Rows as aligned lines. Compact: six significant digits, and of many rows or columns only the first and last
+// ones with "…" between. Full: everything, with the nine digits that determine a float32. `labels` (may be
+// empty) stand before the rows. A matrix whose values do not fill rows x cols is described, not printed.
 std::string MatrixText(const v1::Matrix& matrix, const std::vector<std::string>& labels, bool full);
 
 // Index of the largest value, the first of equals. `row` must not be empty.

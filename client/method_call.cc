@@ -22,7 +22,8 @@ std::vector<const MethodDescriptor*> Methods() {
   for (const FileDescriptor* file :
        {v1::EncodeRequest::descriptor()->file(), v1::ListModelsRequest::descriptor()->file()}) {
     for (int i = 0; i < file->service_count(); ++i) {
-      for (int j = 0; j < file->service(i)->method_count(); ++j) methods.push_back(file->service(i)->method(j));
+      for (int j = 0; j < file->service(i)->method_count(); ++j)
+        methods.push_back(file->service(i)->method(j));
     }
   }
   return methods;
@@ -47,7 +48,8 @@ bool FromBytes(const grpc::ByteBuffer& bytes, Message& message) {
   if (!bytes.Dump(&slices).ok()) return false;
   std::string whole;
   whole.reserve(bytes.Length());
-  for (const grpc::Slice& slice : slices) whole.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  for (const grpc::Slice& slice : slices)
+    whole.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
   return message.ParseFromString(whole);
 }
 
@@ -84,12 +86,14 @@ absl::StatusOr<const MethodDescriptor*> FindMethod(std::string_view name) {
     names.push_back(ShortName(*method));
   }
   if (found.size() == 1) return found[0];
-  std::string message = absl::StrCat(found.empty() ? "there is no method \"" : "more than one service has a method \"",
-                                     std::string(name), "\". ");
+  std::string message =
+      absl::StrCat(found.empty() ? "there is no method \"" : "more than one service has a method \"",
+                   std::string(name), "\". ");
   if (std::string nearest = NearestName(wanted, names); found.empty() && !nearest.empty()) {
     absl::StrAppend(&message, "Did you mean ", nearest, "? ");
   }
-  return absl::InvalidArgumentError(absl::StrCat(message, "The methods are ", absl::StrJoin(names, ", "), "."));
+  return absl::InvalidArgumentError(
+      absl::StrCat(message, "The methods are ", absl::StrJoin(names, ", "), "."));
 }
 
 absl::Status CallMethod(const MethodDescriptor& method, const std::vector<std::unique_ptr<Message>>& requests,
@@ -119,8 +123,8 @@ absl::Status CallMethod(const MethodDescriptor& method, const std::vector<std::u
   grpc::ByteBuffer received;
   std::unique_ptr<Message> response = NewMessage(*method.output_type());
   bool malformed = false;
-  // Writes and reads go on side by side, so that a bidirectional method cannot block on either. A read that ends is the end
-  // of the call, whatever became of the writes.
+  // Writes and reads go on side by side, so that a bidirectional method cannot block on either. A read that
+  // ends is the end of the call, whatever became of the writes.
   void* tag;
   bool ok;
   int pending = 1;
@@ -167,7 +171,8 @@ absl::Status CallMethod(const MethodDescriptor& method, const std::vector<std::u
   while (queue.Next(&tag, &ok)) {
   }
   if (malformed) {
-    return absl::InternalError(absl::StrCat("the server's answer is not a ", method.output_type()->full_name()));
+    return absl::InternalError(
+        absl::StrCat("the server's answer is not a ", method.output_type()->full_name()));
   }
   return ToAbslStatus(status);
 }

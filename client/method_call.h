@@ -20,12 +20,14 @@ namespace splineserve::client {
 // Full names ("splineserve.v1.InferenceService/Encode") of all methods that this client knows.
 std::vector<std::string> MethodNames();
 
-// The method called "InferenceService/Encode", "splineserve.v1.InferenceService/Encode" (a "." or a leading "/" will do, too,
-// as in grpcurl), or "Encode" where only one service has it. INVALID_ARGUMENT lists the methods that exist.
+// The method called "InferenceService/Encode", "splineserve.v1.InferenceService/Encode" (a "." or a leading
+// "/" will do, too, as in grpcurl), or "Encode" where only one service has it. INVALID_ARGUMENT lists the
+// methods that exist.
 absl::StatusOr<const google::protobuf::MethodDescriptor*> FindMethod(std::string_view name);
 
-// Sends `requests` (one, unless the client streams) and calls `on_response` for every response in order, on this thread.
-// Returns the call's status. INVALID_ARGUMENT, without a call, for a number of requests that the method does not take.
+// Sends `requests` (one, unless the client streams) and calls `on_response` for every response in order, on
+// this thread. Returns the call's status. INVALID_ARGUMENT, without a call, for a number of requests that the
+// method does not take.
 absl::Status CallMethod(const google::protobuf::MethodDescriptor& method,
                         const std::vector<std::unique_ptr<google::protobuf::Message>>& requests,
                         std::shared_ptr<grpc::ChannelInterface> channel, absl::Duration deadline,

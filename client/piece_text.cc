@@ -36,7 +36,9 @@ std::string Label(const std::vector<std::string>& labels, size_t token) {
   return token < labels.size() ? labels[token] : "";
 }
 
-std::string MarginText(bool has_margin, float margin) { return has_margin ? absl::StrFormat("%.3g", margin) : ""; }
+std::string MarginText(bool has_margin, float margin) {
+  return has_margin ? absl::StrFormat("%.3g", margin) : "";
+}
 
 // "1 0 2 3 of 8": heads of one attention see the same keys, so their widths agree.
 std::string CountsText(const v1::TokenPiece::Layer& layer, v1::Site::Value site) {
@@ -75,7 +77,8 @@ bool HasBits(const TokenPieces& pieces) {
 
 bool HasMargins(const TokenPieces& pieces) { return !pieces.empty() && pieces[0].has_margin(); }
 
-std::string BitsTable(const TokenPieces& pieces, const std::vector<std::string>& labels, std::string_view indent) {
+std::string BitsTable(const TokenPieces& pieces, const std::vector<std::string>& labels,
+                      std::string_view indent) {
   Table table({{"token", Align::kRight},
                {"", Align::kLeft},
                {"piece", Align::kLeft},
@@ -101,7 +104,8 @@ std::string BitsTable(const TokenPieces& pieces, const std::vector<std::string>&
   return table.ToString(indent);
 }
 
-std::string CountsTable(const TokenPieces& pieces, const std::vector<std::string>& labels, std::string_view indent) {
+std::string CountsTable(const TokenPieces& pieces, const std::vector<std::string>& labels,
+                        std::string_view indent) {
   std::set<v1::Site::Value> present;
   bool any_layer = false;
   for (const v1::TokenPiece& piece : pieces) {
@@ -110,7 +114,8 @@ std::string CountsTable(const TokenPieces& pieces, const std::vector<std::string
       for (const Group& group : layer.groups()) present.insert(group.site());
     }
   }
-  std::vector<Table::Column> columns = {{"token", Align::kRight}, {"", Align::kLeft}, {"piece", Align::kLeft}};
+  std::vector<Table::Column> columns = {
+      {"token", Align::kRight}, {"", Align::kLeft}, {"piece", Align::kLeft}};
   if (any_layer) columns.push_back({"layer", Align::kRight});
   for (v1::Site::Value site : kSites) {
     if (present.count(site) > 0) columns.push_back({SiteName(site), Align::kRight});
@@ -142,9 +147,12 @@ std::string CountsTable(const TokenPieces& pieces, const std::vector<std::string
 
 }  // namespace
 
-std::string Hex(std::string_view bytes) { return absl::BytesToHexString(absl::string_view(bytes.data(), bytes.size())); }
+std::string Hex(std::string_view bytes) {
+  return absl::BytesToHexString(absl::string_view(bytes.data(), bytes.size()));
+}
 
-std::string PieceTable(const TokenPieces& pieces, const std::vector<std::string>& labels, std::string_view indent) {
+std::string PieceTable(const TokenPieces& pieces, const std::vector<std::string>& labels,
+                       std::string_view indent) {
   return HasBits(pieces) ? BitsTable(pieces, labels, indent) : CountsTable(pieces, labels, indent);
 }
 
@@ -167,28 +175,34 @@ std::string OpenGatesLine(const TokenPieces& pieces) {
   std::vector<std::string> parts;
   for (size_t i = 0; i < kSites.size(); ++i) {
     if (sums[i].width == 0) continue;
-    parts.push_back(absl::StrFormat("%d of %d in %s (%.1f %%)", sums[i].open, sums[i].width, SiteName(kSites[i]),
-                                    100.0 * static_cast<double>(sums[i].open) / static_cast<double>(sums[i].width)));
+    parts.push_back(
+        absl::StrFormat("%d of %d in %s (%.1f %%)", sums[i].open, sums[i].width, SiteName(kSites[i]),
+                        100.0 * static_cast<double>(sums[i].open) / static_cast<double>(sums[i].width)));
   }
   return parts.empty() ? "" : absl::StrCat("open gates: ", absl::StrJoin(parts, ", "));
 }
 
 std::string PieceNote(v1::ModelInfo::SplineClass spline_class, uint64_t degree_bound) {
   std::string note =
-      "A piece is the sign pattern of the gates that a token owns. The token's output also depends on other tokens' gates,\n"
+      "A piece is the sign pattern of the gates that a token owns. The token's output also depends on other "
+      "tokens' gates,\n"
       "which are parts of their own pieces.";
   switch (spline_class) {
     case v1::ModelInfo::EXACT:
-      absl::StrAppend(&note, " While all of them stay as they are, the model is one polynomial of degree at most ",
+      absl::StrAppend(&note,
+                      " While all of them stay as they are, the model is one polynomial of degree at most ",
                       degree_bound == std::numeric_limits<uint64_t>::max() ? "2^64 - 1 (saturated)"
                                                                            : absl::StrCat(degree_bound),
                       ".");
       break;
     case v1::ModelInfo::REGIONAL:
-      absl::StrAppend(&note, " The model's norms are not polynomial, so that neither is the model on a piece.");
+      absl::StrAppend(&note,
+                      " The model's norms are not polynomial, so that neither is the model on a piece.");
       break;
     case v1::ModelInfo::SMOOTH:
-      absl::StrAppend(&note, " The model has smooth activations, which have no gates: the model on a piece is not a polynomial.");
+      absl::StrAppend(&note,
+                      " The model has smooth activations, which have no gates: the model on a piece is not a "
+                      "polynomial.");
       break;
     default:
       break;

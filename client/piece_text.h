@@ -23,12 +23,14 @@ std::string Hex(std::string_view bytes);
 //       0  h  3f0c...                               0  1 0 2 3 of 8       12 of 640
 //                                                   1  0 0 1 1 of 8        4 of 640
 //
-// With bits, one line a group, with the bits in hexadecimal (least significant bit first within a byte, as they are hashed).
-// Margins, where asked for, in a last column. `labels` (may be empty) say what the tokens are. Every line starts with `indent`.
-std::string PieceTable(const TokenPieces& pieces, const std::vector<std::string>& labels, std::string_view indent);
+// With bits, one line a group, with the bits in hexadecimal (least significant bit first within a byte, as
+// they are hashed). Margins, where asked for, in a last column. `labels` (may be empty) say what the tokens
+// are. Every line starts with `indent`.
+std::string PieceTable(const TokenPieces& pieces, const std::vector<std::string>& labels,
+                       std::string_view indent);
 
-// "open gates: 33 of 128 in self-attention (25.8 %), 41 of 5120 in feed-forward (0.8 %)" over the listed groups of all
-// tokens; empty if none is listed.
+// "open gates: 33 of 128 in self-attention (25.8 %), 41 of 5120 in feed-forward (0.8 %)" over the listed
+// groups of all tokens; empty if none is listed.
 std::string OpenGatesLine(const TokenPieces& pieces);
 
 // What must be said wherever pieces are shown, with what the model's class makes of a piece.

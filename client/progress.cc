@@ -14,17 +14,20 @@ std::string ProgressLine(size_t done, std::optional<size_t> total, absl::Duratio
   const std::string rate_text = rate > 0 ? absl::StrFormat("   %.*f/s", rate < 10 ? 1 : 0, rate) : "";
   if (!total) return absl::StrFormat("%d done%s", done, rate_text);
   constexpr size_t kWidth = 20;
-  const double part = *total == 0 ? 1 : std::min(1.0, static_cast<double>(done) / static_cast<double>(*total));
+  const double part =
+      *total == 0 ? 1 : std::min(1.0, static_cast<double>(done) / static_cast<double>(*total));
   const size_t filled = static_cast<size_t>(part * kWidth);
-  std::string line = absl::StrFormat("[%s%s] %3.0f %%   %d of %d%s", std::string(filled, '#'),
-                                     std::string(kWidth - filled, ' '), std::floor(100 * part), done, *total, rate_text);
+  std::string line =
+      absl::StrFormat("[%s%s] %3.0f %%   %d of %d%s", std::string(filled, '#'),
+                      std::string(kWidth - filled, ' '), std::floor(100 * part), done, *total, rate_text);
   if (rate > 0 && done < *total) {
     absl::StrAppendFormat(&line, "   ETA %.0f s", std::ceil(static_cast<double>(*total - done) / rate));
   }
   return line;
 }
 
-Progress::Progress(std::ostream& stream, bool enabled, std::optional<size_t> total, std::function<absl::Time()> now)
+Progress::Progress(std::ostream& stream, bool enabled, std::optional<size_t> total,
+                   std::function<absl::Time()> now)
     : stream_(stream), enabled_(enabled), total_(total), now_(std::move(now)), start_(now_()) {}
 
 Progress::~Progress() { Finish(); }

@@ -26,7 +26,8 @@ class Progress {
 
   // Counts some more. Redraws at most ten times a second.
   void Advance(size_t count = 1);
-  // Runs `write`, which may write lines to the stream or to the output, with the bar taken away, and draws it again.
+  // Runs `write`, which may write lines to the stream or to the output, with the bar taken away, and draws it
+  // again.
   void Interrupt(const std::function<void()>& write);
   // Draws the final state and leaves the line.
   void Finish();

@@ -54,7 +54,8 @@ absl::StatusOr<float> ParseFloat(absl::string_view text, const std::string& plac
   if (parsed.ec == std::errc::invalid_argument || parsed.ptr != text.data() + text.size()) {
     return absl::InvalidArgumentError(absl::StrCat(place, ": expected a number, found \"", text, "\""));
   }
-  // Out of range is also said of numbers too small to represent; those become 0 or the nearest subnormal number.
+  // Out of range is also said of numbers too small to represent; those become 0 or the nearest subnormal
+  // number.
   if (!std::isfinite(value) || (parsed.ec == std::errc::result_out_of_range && std::abs(value) > 1)) {
     return absl::InvalidArgumentError(absl::StrCat(place, ": expected a finite float32, found ", text));
   }
@@ -74,11 +75,13 @@ absl::StatusOr<v1::Sequence> ParseTokens(std::string_view text) {
   for (absl::string_view part : absl::StrSplit(View(text), absl::ByAnyChar(", \t"), absl::SkipEmpty())) {
     int32_t id = 0;
     if (!absl::SimpleAtoi(part, &id)) {
-      return absl::InvalidArgumentError(absl::StrCat("token ids: expected a whole number, found \"", part, "\""));
+      return absl::InvalidArgumentError(
+          absl::StrCat("token ids: expected a whole number, found \"", part, "\""));
     }
     sequence.mutable_tokens()->add_ids(id);
   }
-  if (!sequence.has_tokens()) return absl::InvalidArgumentError("token ids: expected at least one, as in 1,2,3");
+  if (!sequence.has_tokens())
+    return absl::InvalidArgumentError("token ids: expected at least one, as in 1,2,3");
   return sequence;
 }
 
@@ -88,7 +91,8 @@ absl::StatusOr<std::vector<v1::Sequence>> ParseVectors(std::string_view text, st
   size_t number = 0;
   for (absl::string_view line : absl::StrSplit(View(text), '\n')) {
     ++number;
-    const std::vector<absl::string_view> cells = absl::StrSplit(line, absl::ByAnyChar(",; \t\r"), absl::SkipEmpty());
+    const std::vector<absl::string_view> cells =
+        absl::StrSplit(line, absl::ByAnyChar(",; \t\r"), absl::SkipEmpty());
     if (cells.empty()) {
       open = false;
       continue;
@@ -100,12 +104,13 @@ absl::StatusOr<std::vector<v1::Sequence>> ParseVectors(std::string_view text, st
       matrix.set_cols(static_cast<uint32_t>(cells.size()));
     } else if (cells.size() != matrix.cols()) {
       return absl::InvalidArgumentError(
-          absl::StrFormat("%s, line %d: expected %d numbers, as in the rows above, found %d", View(name), number,
-                          matrix.cols(), cells.size()));
+          absl::StrFormat("%s, line %d: expected %d numbers, as in the rows above, found %d", View(name),
+                          number, matrix.cols(), cells.size()));
     }
     for (size_t i = 0; i < cells.size(); ++i) {
       SPLINESERVE_ASSIGN_OR_RETURN(
-          const float value, ParseFloat(cells[i], absl::StrFormat("%s, line %d, number %d", View(name), number, i + 1)));
+          const float value,
+          ParseFloat(cells[i], absl::StrFormat("%s, line %d, number %d", View(name), number, i + 1)));
       matrix.add_values(value);
     }
     matrix.set_rows(matrix.rows() + 1);

@@ -14,16 +14,17 @@ namespace splineserve::client {
 
 v1::Sequence TextSequence(std::string text);
 
-// "1,2,3" or "1 2 3". INVALID_ARGUMENT names the part that is not a whole number of 32 bits, or says that there is none.
+// "1,2,3" or "1 2 3". INVALID_ARGUMENT names the part that is not a whole number of 32 bits, or says that
+// there is none.
 absl::StatusOr<v1::Sequence> ParseTokens(std::string_view text);
 
-// Rows of numbers, separated by commas, semicolons or spaces; a blank line ends a sequence, lines that start with '#' are
-// skipped. INVALID_ARGUMENT names `name`, line and column of what is not a finite float32, or of a row that is longer or shorter
-// than its sequence's first, or says that there is no row.
+// Rows of numbers, separated by commas, semicolons or spaces; a blank line ends a sequence, lines that start
+// with '#' are skipped. INVALID_ARGUMENT names `name`, line and column of what is not a finite float32, or of
+// a row that is longer or shorter than its sequence's first, or says that there is no row.
 absl::StatusOr<std::vector<v1::Sequence>> ParseVectors(std::string_view text, std::string_view name);
 
-// What to call the tokens of a sequence that has `tokens` of them: the characters or words of a text, the ids, or nothing where
-// that is not known. Control characters are shown as "\x0a".
+// What to call the tokens of a sequence that has `tokens` of them: the characters or words of a text, the
+// ids, or nothing where that is not known. Control characters are shown as "\x0a".
 std::vector<std::string> TokenLabels(const v1::Sequence& sequence, size_t tokens);
 
 // Tokens of a sequence, by `split` ("characters" or "whitespace") for text.

@@ -7,9 +7,8 @@ namespace splineserve::client {
 
 size_t DisplayWidth(std::string_view text) {
   // Continuation bytes are 10xxxxxx.
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-  }));
+  return static_cast<size_t>(std::count_if(
+      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 Table::Table(std::vector<Column> columns) : columns_(std::move(columns)) {}

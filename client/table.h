@@ -9,7 +9,8 @@
 
 namespace splineserve::client {
 
-// Columns that a text takes on a terminal: one for each UTF-8 code point (a byte that is not UTF-8 counts as one).
+// Columns that a text takes on a terminal: one for each UTF-8 code point (a byte that is not UTF-8 counts as
+// one).
 size_t DisplayWidth(std::string_view text);
 
 enum class Align { kLeft, kRight };
@@ -34,8 +35,8 @@ class Table {
   void AddRow(std::vector<std::string> cells);
 
   size_t rows() const { return rows_.size(); }
-  // Every line starts with `indent` and ends with a newline. Titles are left out if all are empty, and so is a column that has
-  // neither a title nor text.
+  // Every line starts with `indent` and ends with a newline. Titles are left out if all are empty, and so is
+  // a column that has neither a title nor text.
   std::string ToString(std::string_view indent = "") const;
 
  private:
