@@ -1,4 +1,5 @@
-// A fixed-size array whose first element lies on a cache line, so that no SIMD load of a packed panel crosses one.
+// A fixed-size array whose first element lies on a cache line, so that no SIMD load of a packed panel crosses
+// one.
 #ifndef SPLINESERVE_CORE_BASE_ALIGNED_BUFFER_H_
 #define SPLINESERVE_CORE_BASE_ALIGNED_BUFFER_H_
 
@@ -13,8 +14,8 @@ namespace splineserve {
 
 inline constexpr size_t kCacheLineBytes = 64;
 
-// Move-only owner of `size` zero-initialised elements of a trivial type. Allocation failure throws std::bad_alloc;
-// callers bound sizes before they allocate. Not thread-safe, as any container.
+// Move-only owner of `size` zero-initialised elements of a trivial type. Allocation failure throws
+// std::bad_alloc; callers bound sizes before they allocate. Not thread-safe, as any container.
 template <typename T>
 class AlignedBuffer {
   static_assert(std::is_trivially_copyable_v<T>);

@@ -18,7 +18,8 @@ const Clock& Clock::Real() {
 }
 
 absl::Status CancellationToken::Check() const {
-  if (cancelled_.load(std::memory_order_relaxed)) return absl::CancelledError("the caller cancelled the request");
+  if (cancelled_.load(std::memory_order_relaxed))
+    return absl::CancelledError("the caller cancelled the request");
   if (deadline_ != absl::InfiniteFuture() && clock_.Now() >= deadline_) {
     return absl::DeadlineExceededError("the request's deadline passed before its work was done");
   }

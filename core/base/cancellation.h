@@ -27,8 +27,8 @@ class CancellationToken {
 
   void Cancel() { cancelled_.store(true, std::memory_order_relaxed); }
 
-  // OK, or CANCELLED after Cancel(), or DEADLINE_EXCEEDED once the deadline has passed. Costs one clock read at
-  // most: meant to be asked between layers, not between rows.
+  // OK, or CANCELLED after Cancel(), or DEADLINE_EXCEEDED once the deadline has passed. Costs one clock read
+  // at most: meant to be asked between layers, not between rows.
   absl::Status Check() const;
 
   absl::Time deadline() const { return deadline_; }

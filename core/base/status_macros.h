@@ -10,8 +10,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define SPLINESERVE_RETURN_IF_ERROR(expression)            \
-  do {                                                     \
+#define SPLINESERVE_RETURN_IF_ERROR(expression)                             \
+  do {                                                                      \
     if (absl::Status status_ = (expression); !status_.ok()) return status_; \
   } while (false)
 

@@ -109,7 +109,8 @@ size_t ThreadPool::AvailableCores() {
   if (v2 >> quota >> period) {
     if (quota == "max") return cores;
   } else {
-    std::ifstream v1_quota("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), v1_period("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+    std::ifstream v1_quota("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"),
+        v1_period("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
     if (!(v1_quota >> quota) || !(v1_period >> period)) return cores;
   }
   char* end = nullptr;

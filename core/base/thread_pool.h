@@ -19,13 +19,15 @@ class ThreadPool {
 
   size_t threads() const { return threads_; }
 
-  // Calls body(task, worker) once for every task in [0, tasks), on the caller and the workers, and returns when all
-  // are done. `worker` in [0, threads()) names the executing thread, so that it can index scratch memory. Which
-  // thread runs which task is not determined: results must not depend on it. `body` must not throw and must not
-  // call ParallelFor on the same pool. Calls from several threads are safe and run one after another.
+  // Calls body(task, worker) once for every task in [0, tasks), on the caller and the workers, and returns
+  // when all are done. `worker` in [0, threads()) names the executing thread, so that it can index scratch
+  // memory. Which thread runs which task is not determined: results must not depend on it. `body` must not
+  // throw and must not call ParallelFor on the same pool. Calls from several threads are safe and run one
+  // after another.
   void ParallelFor(size_t tasks, absl::FunctionRef<void(size_t task, size_t worker)> body);
 
-  // Cores this process may really use: the smaller of its CPU affinity and its cgroup quota (rounded up), at least 1.
+  // Cores this process may really use: the smaller of its CPU affinity and its cgroup quota (rounded up), at
+  // least 1.
   static size_t AvailableCores();
 
  private:

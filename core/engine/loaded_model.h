@@ -16,7 +16,8 @@
 
 namespace splineserve {
 
-// Immutable after Load; thread-safe. Requests hold a shared_ptr, so that a model outlives its removal from a registry.
+// Immutable after Load; thread-safe. Requests hold a shared_ptr, so that a model outlives its removal from a
+// registry.
 class LoadedModel {
  public:
   // Opens, checks and packs the directory: all or nothing. Errors are ModelDirectory::Open's.
@@ -27,8 +28,10 @@ class LoadedModel {
   int version() const { return version_; }
   const ModelConfig& config() const { return weights_.config; }
   const ModelWeights& weights() const { return weights_; }
-  const std::optional<Vocabulary>& vocabulary() const { return vocabulary_; }                // of config().input
-  const std::optional<Vocabulary>& target_vocabulary() const { return target_vocabulary_; }  // of target_input
+  const std::optional<Vocabulary>& vocabulary() const { return vocabulary_; }  // of config().input
+  const std::optional<Vocabulary>& target_vocabulary() const {
+    return target_vocabulary_;
+  }  // of target_input
   // The vocabulary of the decoder stack: target_vocabulary of an encoder_decoder, vocabulary of a decoder.
   const std::optional<Vocabulary>& decoder_vocabulary() const {
     return config().architecture == Architecture::kEncoderDecoder ? target_vocabulary_ : vocabulary_;

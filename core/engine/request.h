@@ -1,5 +1,5 @@
-// What is asked of the engine and what it answers, in plain C++. The server converts these from and to Protobuf; field
-// names agree with the proto's, because error messages name them ("inputs[2].tokens.ids[5]").
+// What is asked of the engine and what it answers, in plain C++. The server converts these from and to
+// Protobuf; field names agree with the proto's, because error messages name them ("inputs[2].tokens.ids[5]").
 #ifndef SPLINESERVE_CORE_ENGINE_REQUEST_H_
 #define SPLINESERVE_CORE_ENGINE_REQUEST_H_
 
@@ -29,7 +29,11 @@ struct TokenIds {
 // monostate: the field was not set; refused with a message that says which forms the model takes.
 using Sequence = std::variant<std::monostate, Text, TokenIds, Matrix>;
 
-enum class OutputKind { kDefault, kHidden, kHead };  // kDefault: the head where the model has one, else hidden
+enum class OutputKind {
+  kDefault,
+  kHidden,
+  kHead
+};  // kDefault: the head where the model has one, else hidden
 
 struct EncodeRequest {
   std::vector<Sequence> inputs;  // at least one; results keep their order
@@ -66,18 +70,19 @@ enum class GenerationStrategy { kGreedy, kBeam, kSample };
 
 struct GenerateRequest {
   Sequence source;  // encoder_decoder: required; decoder: unset
-  Sequence prompt;  // first decoder tokens; unset for the model's bos_token_id. An explicit prompt is taken as it is:
-                    // ids are not prefixed with bos; text is (where the model has a bos_token_id)
+  Sequence prompt;  // first decoder tokens; unset for the model's bos_token_id. An explicit prompt is taken
+                    // as it is: ids are not prefixed with bos; text is (where the model has a bos_token_id)
   GenerationStrategy strategy = GenerationStrategy::kGreedy;
   size_t max_new_tokens = 0;  // 0: up to the model's and the server's limit
-  std::vector<int32_t> stop_ids;  // end a sequence besides eos_token_id; like eos they are not part of the output
-  size_t beam_width = 4;          // kBeam: 1..limit
-  float length_penalty = 1.0f;    // kBeam: hypotheses rank by sum of log-probabilities / length^length_penalty
-  size_t num_hypotheses = 1;      // kBeam: how many are returned, <= beam_width
-  float temperature = 1.0f;       // kSample: > 0
-  size_t top_k = 0;               // kSample: 0 for all
-  uint64_t seed = 0;              // kSample: same seed, same model, same request: same tokens, on any machine
-  PieceOptions pieces;            // of the decoder positions
+  std::vector<int32_t>
+      stop_ids;           // end a sequence besides eos_token_id; like eos they are not part of the output
+  size_t beam_width = 4;  // kBeam: 1..limit
+  float length_penalty = 1.0f;  // kBeam: hypotheses rank by sum of log-probabilities / length^length_penalty
+  size_t num_hypotheses = 1;    // kBeam: how many are returned, <= beam_width
+  float temperature = 1.0f;     // kSample: > 0
+  size_t top_k = 0;             // kSample: 0 for all
+  uint64_t seed = 0;            // kSample: same seed, same model, same request: same tokens
+  PieceOptions pieces;          // of the decoder positions
 };
 
 enum class FinishReason { kEndOfSequence, kStopId, kLength };
@@ -87,16 +92,23 @@ struct GeneratedToken {
   int32_t id = 0;
   std::string text;           // its vocabulary entry, if the model has a vocabulary
   float log_probability = 0;  // natural logarithm, under the model's softmax at temperature 1
-  // The piece of the decoder position whose output chose this token, i.e. of the token before it.
+  // The piece of the decoder position whose output chose this token, i.e. of the token before it. In token
+  // events of greedy search and sampling, in hypotheses of beam search.
   std::optional<TokenPiece> piece;
 };
 
 struct Hypothesis {
-  std::vector<GeneratedToken> tokens;  // without eos and stop ids
-  std::string text;                    // tokens joined by the vocabulary, if the model has one
-  float score = 0;  // sum of log-probabilities (with the ending token's), divided as length_penalty asks for beams
+  // Without eos and stop ids. Their pieces are here for beam search only; else they came with the token
+  // events.
+  std::vector<GeneratedToken> tokens;
+  std::string text;  // tokens joined by the vocabulary, if the model has one
+  float score =
+      0;  // sum of log-probabilities (with the ending token's), divided as length_penalty asks for beams
   FinishReason finish_reason = FinishReason::kLength;
-  std::string sequence_id;  // over all evaluated decoder positions: prompt and tokens
+  // The piece of the position whose output chose the ending token; absent where the length ended it.
+  std::optional<TokenPiece> end_piece;
+  std::string
+      sequence_id;  // over all evaluated decoder positions: prompt and tokens (but a last one never fed)
 };
 
 // One event of a generation's stream. A stream is: zero or more token events, then exactly one final event.

@@ -11,12 +11,12 @@
 
 namespace splineserve {
 
-// Move-only; unmapped on destruction. The file must not be truncated while mapped (as with any map, reads past the new
-// end would fault): model versions are immutable once published.
+// Move-only; unmapped on destruction. The file must not be truncated while mapped (as with any map, reads
+// past the new end would fault): model versions are immutable once published.
 class MappedFile {
  public:
-  // NOT_FOUND if it does not exist, INVALID_ARGUMENT if it is no regular file or cannot be read or mapped. An empty
-  // file maps to no bytes.
+  // NOT_FOUND if it does not exist, INVALID_ARGUMENT if it is no regular file or cannot be read or mapped. An
+  // empty file maps to no bytes.
   static absl::StatusOr<MappedFile> Open(const std::string& path);
 
   MappedFile(MappedFile&& other) noexcept;

@@ -1,7 +1,8 @@
-// config.json of a model directory, parsed and validated field by field (the model format's section "config.json").
+// config.json of a model directory, parsed and validated field by field (the model format's section
+// "config.json").
 //
-// A ModelConfig that ParseModelConfig returned is consistent: every cross-field rule has been checked, so code that
-// takes a `const ModelConfig&` never checks it again.
+// A ModelConfig that ParseModelConfig returned is consistent: every cross-field rule has been checked, so
+// code that takes a `const ModelConfig&` never checks it again.
 #ifndef SPLINESERVE_CORE_FORMAT_MODEL_CONFIG_H_
 #define SPLINESERVE_CORE_FORMAT_MODEL_CONFIG_H_
 
@@ -89,7 +90,8 @@ struct ModelConfig {
   bool has_encoder() const { return architecture != Architecture::kDecoder; }
   bool has_decoder() const { return architecture != Architecture::kEncoder; }
   size_t attention_size() const { return num_attention_heads * head_dim; }  // width of concatenated heads
-  // The input and the vocabulary of the decoder stack: target_* of an encoder_decoder, the plain ones of a decoder.
+  // The input and the vocabulary of the decoder stack: target_* of an encoder_decoder, the plain ones of a
+  // decoder.
   const InputConfig& decoder_input() const { return target_input ? *target_input : input; }
   const std::optional<VocabularyConfig>& decoder_vocabulary() const {
     return architecture == Architecture::kEncoderDecoder ? target_vocabulary : vocabulary;
@@ -98,12 +100,13 @@ struct ModelConfig {
 
 // Parses and validates. `file` is only used in messages, e.g. "g2p/1/config.json".
 //
-// INVALID_ARGUMENT names the file, the field (dotted path, "head.size"), what was expected and what was found, for:
-// text that is not one JSON object, nesting deeper than 8, duplicate or unknown fields, missing required fields,
-// wrong types, numbers out of range or not finite, sizes whose tensors could not exist (any size above 2^24, more
-// than 4096 layers), and combinations that the format refuses (final_norm without norm, target_input without
-// encoder_decoder, positions without max_positions, vocabulary on vectors, token ids outside the decoder's
-// vocabulary, pooling on a decoder or encoder_decoder where it has no meaning is accepted: it acts on final rows).
+// INVALID_ARGUMENT names the file, the field (dotted path, "head.size"), what was expected and what was
+// found, for: text that is not one JSON object, nesting deeper than 8, duplicate or unknown fields, missing
+// required fields, wrong types, numbers out of range or not finite, sizes whose tensors could not exist (any
+// size above 2^24, more than 4096 layers), and combinations that the format refuses (final_norm without norm,
+// target_input without encoder_decoder, positions without max_positions, vocabulary on vectors, token ids
+// outside the decoder's vocabulary, pooling on a decoder or encoder_decoder where it has no meaning is
+// accepted: it acts on final rows).
 absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view json, std::string_view file);
 
 }  // namespace splineserve

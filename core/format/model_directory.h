@@ -10,38 +10,48 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "core/format/mapped_file.h"
 #include "core/format/model_config.h"
 #include "core/format/safetensors.h"
 #include "core/format/vocabulary.h"
 
 namespace splineserve {
 
-// Immutable after Open; thread-safe. Owns the memory maps; TensorViews point into them.
+class ModelFiles;
+
+// Immutable after Open; thread-safe; copies share the bytes. Owns the memory maps; TensorViews point into
+// them.
 class ModelDirectory {
  public:
-  // Reads `path`/config.json, then model.safetensors or the shards named by model.safetensors.index.json (both at once
-  // is an error, as is a shard outside the directory, a tensor in another shard than the index says, or an index that
-  // disagrees with the shards' contents), then the vocabularies. Every tensor of ExpectedTensors(config) is checked for
-  // presence, dtype, shape and finite values; any other tensor is refused. Reads the weights once (digest and finite
-  // check): cost is their size. NOT_FOUND for a missing file or directory, INVALID_ARGUMENT for everything else, naming
-  // file, tensor or field, expected and found.
+  // Reads `path`/config.json, then model.safetensors or the shards named by model.safetensors.index.json
+  // (both at once is an error, as is a shard outside the directory, a tensor in another shard than the index
+  // says, or an index that disagrees with the shards' contents, or a *.safetensors file that neither names),
+  // then the vocabularies. Every tensor of ExpectedTensors(config) is checked for presence, dtype, shape and
+  // finite values; any other tensor is refused. Reads the weights once (digest and finite check): cost is
+  // their size. NOT_FOUND for a missing file or directory, INVALID_ARGUMENT for everything else, naming file,
+  // tensor or field, expected and found.
   static absl::StatusOr<ModelDirectory> Open(const std::string& path);
+
+  // The same for files that are already in memory: name -> contents. `label` stands for the path in messages.
+  static absl::StatusOr<ModelDirectory> OpenInMemory(const std::string& label,
+                                                     std::map<std::string, std::string> files);
 
   const ModelConfig& config() const { return config_; }
   // nullptr where an optional tensor is absent.
   const TensorView* Find(const std::string& name) const;
   const std::optional<Vocabulary>& vocabulary() const { return vocabulary_; }
   const std::optional<Vocabulary>& target_vocabulary() const { return target_vocabulary_; }
-  // XXH3-128 over config.json, then every *.safetensors file by ascending byte order of name; 32 lowercase hex digits.
+  // XXH3-128 over config.json, then every *.safetensors file by ascending byte order of name; 32 lowercase
+  // hex digits.
   const std::string& digest() const { return digest_; }
   size_t weight_bytes() const { return weight_bytes_; }  // of all tensors, as stored
   const std::string& path() const { return path_; }
 
  private:
+  static absl::StatusOr<ModelDirectory> Load(const std::string& path, std::unique_ptr<ModelFiles> files);
+
   std::string path_;
   ModelConfig config_;
-  std::vector<MappedFile> files_;
+  std::shared_ptr<const ModelFiles> files_;  // what the views point into
   std::map<std::string, TensorView> tensors_;
   std::optional<Vocabulary> vocabulary_, target_vocabulary_;
   std::string digest_;
@@ -55,9 +65,9 @@ struct RepositoryEntry {
   std::string path;
 };
 
-// Lists `repository`/NAME/VERSION/ (VERSION a positive integer) and `repository`/NAME/ alone (version 1), sorted by name
-// and version. A directory without config.json in either place is skipped. NOT_FOUND if `repository` cannot be read;
-// INVALID_ARGUMENT if NAME holds both forms.
+// Lists `repository`/NAME/VERSION/ (VERSION a positive integer) and `repository`/NAME/ alone (version 1),
+// sorted by name and version. A directory without config.json in either place is skipped. NOT_FOUND if
+// `repository` cannot be read; INVALID_ARGUMENT if NAME holds both forms.
 absl::StatusOr<std::vector<RepositoryEntry>> ListRepository(const std::string& repository);
 
 }  // namespace splineserve

@@ -1,8 +1,10 @@
 // The safetensors container: 8 bytes of little-endian header length, a JSON header
-// {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ..., "__metadata__": {str: str}}, then data.
+// {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ..., "__metadata__": {str: str}},
+// then data.
 //
-// Everything is treated as hostile: lengths are compared with the bytes that are left before they are used, products
-// are checked for overflow before anything is allocated, and a failure names file, tensor, expected and found.
+// Everything is treated as hostile: lengths are compared with the bytes that are left before they are used,
+// products are checked for overflow before anything is allocated, and a failure names file, tensor, expected
+// and found.
 #ifndef SPLINESERVE_CORE_FORMAT_SAFETENSORS_H_
 #define SPLINESERVE_CORE_FORMAT_SAFETENSORS_H_
 
@@ -34,15 +36,20 @@ struct TensorView {
   std::string ShapeString() const;  // "[512, 128]"
 };
 
-// Parses the header in `bytes` (a whole file) and returns its tensors by ascending offset. INVALID_ARGUMENT for:
-// fewer than 8 bytes, a header longer than the file or than 100 MB, malformed JSON, duplicate names, unknown dtypes,
-// shapes that overflow, offsets that are descending, out of range, overlapping, leave holes, or do not match
-// shape x dtype, bytes after the last tensor. The cost is that of the header: data is not read.
-absl::StatusOr<std::vector<TensorView>> ParseSafetensors(absl::Span<const uint8_t> bytes, std::string_view file);
+// Parses the header in `bytes` (a whole file) and returns its tensors by ascending offset. INVALID_ARGUMENT
+// for: fewer than 8 bytes, a header longer than the file or than 100 MB, malformed JSON, duplicate names,
+// unknown dtypes, shapes that overflow, offsets that are descending, out of range, overlapping, leave holes,
+// or do not match shape x dtype, bytes after the last tensor. The cost is that of the header: data is not
+// read.
+absl::StatusOr<std::vector<TensorView>> ParseSafetensors(absl::Span<const uint8_t> bytes,
+                                                         std::string_view file);
 
-// Converts to float32 (F64 is rounded once) into `out`, whose size must equal elements(). INVALID_ARGUMENT names
-// file, tensor, flat index and value of the first element that is not finite (or not after rounding).
+// Converts to float32 (F64 is rounded once) into `out`, whose size must equal elements(). INVALID_ARGUMENT
+// names file, tensor, flat index and value of the first element that is not finite (or not after rounding).
 absl::Status ReadFloats(const TensorView& tensor, absl::Span<float> out);
+
+// ReadFloats' verdict without its output.
+absl::Status CheckFinite(const TensorView& tensor);
 
 }  // namespace splineserve
 

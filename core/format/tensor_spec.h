@@ -16,8 +16,8 @@ struct TensorSpec {
   bool optional = false;      // biases: absent means zero
 };
 
-// Every tensor that may be in the files of a model with this configuration, in the order of evaluation. A file with
-// any other tensor is refused. Norm biases are optional too.
+// Every tensor that may be in the files of a model with this configuration, in the order of evaluation. A
+// file with any other tensor is refused. Norm biases are optional too.
 std::vector<TensorSpec> ExpectedTensors(const ModelConfig& config);
 
 }  // namespace splineserve

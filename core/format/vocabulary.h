@@ -17,13 +17,15 @@ namespace splineserve {
 // Immutable after Parse; thread-safe.
 class Vocabulary {
  public:
-  // INVALID_ARGUMENT (file and line) for: invalid UTF-8, an empty or repeated entry, an entry with whitespace when
-  // splitting by whitespace, a number of entries other than `expected_size`. One final newline and CRLF are fine.
+  // INVALID_ARGUMENT (file and line) for: invalid UTF-8, an empty or repeated entry, an entry with whitespace
+  // when splitting by whitespace, a number of entries other than `expected_size`. One final newline and CRLF
+  // are fine.
   static absl::StatusOr<Vocabulary> Parse(std::string_view text, std::string_view file, VocabularySplit split,
                                           size_t expected_size);
 
-  // Characters: each UTF-8 code point is one token. Whitespace: each run of non-space is one. INVALID_ARGUMENT names
-  // the first unknown token and its position, or the first byte that is not UTF-8. Empty text gives no ids.
+  // Characters: each UTF-8 code point is one token. Whitespace: each run of non-space is one.
+  // INVALID_ARGUMENT names the first unknown token and its position, or the first byte that is not UTF-8.
+  // Empty text gives no ids.
   absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text) const;
 
   // Entries joined by nothing (characters) or single spaces (whitespace). Ids must be in [0, size()).

@@ -10,10 +10,11 @@
 
 namespace splineserve {
 
-// The panel width for `outer` columns: outer rounded up to kLaneBlock, at most kMaxPanelWidth.
+// The panel width for `outer` columns: outer rounded up to kLaneBlock, at least that and at most kMaxPanelWidth.
 size_t PanelWidth(size_t outer);
 
-// An owned packed matrix. Weights: PackRows once at load. Keys and values of attention: grown token by token.
+// An owned packed matrix. Weights: FromRows once at load. Keys and values of attention: grown token by token.
+// Allocation failure throws std::bad_alloc. Thread-safe as any container: const members only.
 class PackedMatrix {
  public:
   PackedMatrix() = default;
@@ -32,15 +33,16 @@ class PackedMatrix {
   size_t inner() const { return inner_; }
   size_t outer() const { return outer_; }
 
-  // Column n = x[0..inner): how a key enters packed keys (inner = head_dim, n = key index).
+  // n < outer. Column n = x[0..inner()): how a key enters packed keys (inner = head_dim, n = key index).
   void SetColumn(size_t n, const float* x);
-  // Row k = x[0..outer): how a value enters packed values (k = key index, outer = head_dim).
+  // k < inner. Row k = x[0..outer()): how a value enters packed values (k = key index, outer = head_dim).
   void SetRow(size_t k, const float* x);
 
   // A copy of the first min(old, new) entries in a matrix of the new size; new entries are zero.
   PackedMatrix Resized(size_t inner, size_t outer) const;
 
-  // Makes this at least [inner, outer] without keeping contents: scratch that is reused across requests.
+  // Makes this [inner, outer] with unspecified contents: scratch that is reused across requests. Allocates only when it
+  // has to grow beyond every earlier size.
   void EnsureScratch(size_t inner, size_t outer);
 
  private:

@@ -1,5 +1,5 @@
-// Where the evaluator reports gates: the seam between evaluating a model (core/model) and describing its piece
-// (core/spline).
+// Where the evaluator reports gates: the seam between evaluating a model (core/model) and describing its
+// piece (core/spline).
 #ifndef SPLINESERVE_CORE_MODEL_GATE_SINK_H_
 #define SPLINESERVE_CORE_MODEL_GATE_SINK_H_
 
@@ -12,7 +12,8 @@ namespace splineserve {
 
 enum class Site : uint8_t { kSelfAttention, kCrossAttention, kFeedForward };
 
-// One group of gates of one token: its query row at one head of an attention, or its units in a feed-forward network.
+// One group of gates of one token: its query row at one head of an attention, or its units in a feed-forward
+// network.
 struct GateGroupRef {
   size_t sequence = 0;  // index in the evaluated batch
   size_t position = 0;  // absolute position of the token in its sequence
@@ -22,13 +23,13 @@ struct GateGroupRef {
   size_t width = 0;  // number of gates
 };
 
-// Receives every group of a stack's ReLU sites, each exactly once per evaluated token, from several threads at a time.
-// Implementations must allow concurrent calls for different groups.
+// Receives every group of a stack's ReLU sites, each exactly once per evaluated token, from several threads
+// at a time. Implementations must allow concurrent calls for different groups.
 class GateSink {
  public:
   virtual ~GateSink() = default;
-  // Where the sign bits of the group go, (width + 7) / 8 bytes, or null if nobody wants this group. Called before the
-  // group is evaluated; the memory must stay valid until the evaluation returns.
+  // Where the sign bits of the group go, (width + 7) / 8 bytes, or null if nobody wants this group. Called
+  // before the group is evaluated; the memory must stay valid until the evaluation returns.
   virtual uint8_t* Bits(const GateGroupRef& group) = 0;
   // Whether GateRow::margin is to be computed for this sequence's groups.
   virtual bool WantsMargin(size_t sequence) const = 0;

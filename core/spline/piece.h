@@ -1,8 +1,8 @@
 // Pieces: the sign pattern of the gates that a token owns, and its identity.
 //
-// On one piece a model of class EXACT is one polynomial (arXiv 2408.09624). A token's piece holds the gates of its query
-// rows and of its feed-forward units at every layer; its output also depends on other tokens' gates, which their own
-// pieces hold.
+// On one piece a model of class EXACT is one polynomial (arXiv 2408.09624). A token's piece holds the gates
+// of its query rows and of its feed-forward units at every layer; its output also depends on other tokens'
+// gates, which their own pieces hold.
 #ifndef SPLINESERVE_CORE_SPLINE_PIECE_H_
 #define SPLINESERVE_CORE_SPLINE_PIECE_H_
 
@@ -20,9 +20,10 @@ enum class PieceDetail { kNone, kId, kCounts, kBits };
 
 struct PieceOptions {
   PieceDetail detail = PieceDetail::kNone;
-  std::vector<size_t> layers;  // groups listed: only these layers; empty for all. Ids always cover all groups.
-  std::vector<Site> sites;     // likewise
-  bool margins = false;        // compute min |argument| too
+  std::vector<size_t>
+      layers;               // groups listed: only these layers; empty for all. Ids always cover all groups.
+  std::vector<Site> sites;  // likewise
+  bool margins = false;     // compute min |argument| too
 };
 
 struct PieceGroup {
@@ -38,7 +39,7 @@ struct PieceGroup {
 struct TokenPiece {
   std::string id;                  // 16 bytes, or empty if the token owns no groups
   std::vector<PieceGroup> groups;  // kCounts and kBits, filtered, in the order in which they are hashed
-  float margin = 0;                // with margins only: min over all groups, filtered out or not; +inf without groups
+  float margin = 0;  // with margins only: min over all groups, filtered out or not; +inf without groups
 };
 
 // XXH3-128 (seed 0) of `bytes` as its 16 canonical (big-endian) bytes.

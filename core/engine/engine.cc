@@ -1,0 +1,226 @@
+#include "core/engine/engine.h"
+
+#include <condition_variable>
+#include <future>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "core/base/thread_pool.h"
+#include "core/engine/evaluation_batch.h"
+#include "core/engine/executor_context.h"
+#include "core/engine/generation.h"
+#include "core/engine/request_queue.h"
+#include "core/engine/validation.h"
+
+namespace splineserve {
+
+class Engine::Impl {
+ public:
+  Impl(const EngineOptions& options, const KernelSet& kernels, const Clock& clock)
+      : options_(options),
+        clock_(clock),
+        context_(kernels, clock, options.threads == 0 ? ThreadPool::AvailableCores() : options.threads),
+        queue_(options),
+        executor_([this] { Execute(); }) {}
+
+  ~Impl() {
+    Drain(absl::ZeroDuration());
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    executor_.join();
+  }
+
+  template <typename Job>
+  absl::Status Submit(std::unique_ptr<Job> job) {
+    SPLINESERVE_RETURN_IF_ERROR(job->token->Check());
+    job->admitted = clock_.Now();
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (draining_) return absl::UnavailableError("the server is shutting down; retry elsewhere");
+    SPLINESERVE_RETURN_IF_ERROR(queue_.Push(job));
+    wake_.notify_one();
+    return absl::OkStatus();
+  }
+
+  void Drain(absl::Duration grace) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    draining_ = true;
+    const auto idle = [this] { return queue_.waiting() == 0 && !busy_; };
+    const auto wait = std::chrono::milliseconds(
+        std::clamp<int64_t>(absl::ToInt64Milliseconds(grace), 0, int64_t{24} * 3600 * 1000));
+    if (idle_.wait_for(lock, wait, idle)) return;
+    // Queued and running work sees this at its next check, between layers, and answers UNAVAILABLE.
+    context_.aborting.store(true, std::memory_order_relaxed);
+    wake_.notify_all();
+    idle_.wait(lock, idle);
+  }
+
+  EngineStats stats() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return {queue_.waiting(), queue_.bytes(), active_sequences_,
+            context_.batches.load(std::memory_order_relaxed),
+            context_.tokens.load(std::memory_order_relaxed)};
+  }
+
+  const EngineOptions& options() const { return options_; }
+  const ExecutorContext& context() const { return context_; }
+
+ private:
+  // The executor thread: a turn for a batch of evaluations, a turn for the generations, and so on.
+  void Execute() {
+    const auto released = [this](size_t bytes) {
+      std::lock_guard<std::mutex> lock(mutex_);
+      queue_.Release(bytes);
+    };
+    ActiveGenerations generations(context_, options_.max_batch_tokens, released);
+    std::unique_ptr<EvaluationBatch> batch;
+    while (true) {
+      std::vector<std::unique_ptr<EvaluationJob>> jobs;
+      std::vector<std::unique_ptr<GenerationJob>> fresh;
+      {
+        std::unique_lock<std::mutex> lock(mutex_);
+        busy_ = batch != nullptr || !generations.empty();
+        active_sequences_ = generations.sequences();
+        if (!busy_ && queue_.waiting() == 0) idle_.notify_all();
+        wake_.wait(lock, [&] { return busy_ || queue_.waiting() != 0 || stopping_; });
+        if (stopping_ && !busy_ && queue_.waiting() == 0) return;
+        if (batch == nullptr) jobs = queue_.TakeBatch();
+        size_t sequences = generations.sequences();
+        while (std::unique_ptr<GenerationJob> job = queue_.TakeGeneration(sequences)) {
+          sequences += job->work.beams;
+          fresh.push_back(std::move(job));
+        }
+        busy_ = true;
+      }
+      for (std::unique_ptr<GenerationJob>& job : fresh) generations.Add(std::move(job));
+      if (!jobs.empty()) {
+        batch =
+            std::make_unique<EvaluationBatch>(context_, std::move(jobs), options_.max_batch_tokens, released);
+      }
+      if (batch != nullptr) {
+        batch->RunChunk();
+        if (batch->finished()) batch = nullptr;
+      }
+      if (!generations.empty()) generations.Step();
+    }
+  }
+
+  const EngineOptions options_;
+  const Clock& clock_;
+  ExecutorContext context_;
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable wake_, idle_;
+  RequestQueue queue_;
+  size_t active_sequences_ = 0;
+  bool busy_ = false;
+  bool draining_ = false;
+  bool stopping_ = false;
+  std::thread executor_;  // last: it uses everything above
+};
+
+namespace {
+
+absl::Status Positive(const char* name, size_t value) {
+  if (value > 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(name, ": expected at least 1, found 0"));
+}
+
+}  // namespace
+
+absl::Status Engine::ValidateOptions(const EngineOptions& options) {
+  SPLINESERVE_RETURN_IF_ERROR(Positive("max_queue_requests", options.max_queue_requests));
+  SPLINESERVE_RETURN_IF_ERROR(Positive("max_queue_bytes", options.max_queue_bytes));
+  SPLINESERVE_RETURN_IF_ERROR(Positive("max_batch_tokens", options.max_batch_tokens));
+  SPLINESERVE_RETURN_IF_ERROR(Positive("max_active_generations", options.max_active_generations));
+  SPLINESERVE_RETURN_IF_ERROR(Positive("max_sequences_per_request", options.max_sequences_per_request));
+  SPLINESERVE_RETURN_IF_ERROR(Positive("max_tokens_per_sequence", options.max_tokens_per_sequence));
+  SPLINESERVE_RETURN_IF_ERROR(Positive("max_tokens_per_request", options.max_tokens_per_request));
+  SPLINESERVE_RETURN_IF_ERROR(Positive("max_new_tokens", options.max_new_tokens));
+  SPLINESERVE_RETURN_IF_ERROR(Positive("max_beam_width", options.max_beam_width));
+  constexpr size_t kMaxThreads = 1024;
+  if (options.threads > kMaxThreads) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("threads: expected at most ", kMaxThreads, ", found ", options.threads));
+  }
+  return absl::OkStatus();
+}
+
+Engine::Engine(const EngineOptions& options, const KernelSet& kernels, const Clock& clock)
+    : impl_(std::make_unique<Impl>(options, kernels, clock)) {}
+
+Engine::~Engine() = default;
+
+absl::Status Engine::Encode(std::shared_ptr<const LoadedModel> model, EncodeRequest request,
+                            std::shared_ptr<CancellationToken> token, EvaluationDone done) {
+  SPLINESERVE_ASSIGN_OR_RETURN(CheckedEvaluation work,
+                               CheckEncode(*model, std::move(request), impl_->options()));
+  return impl_->Submit(std::make_unique<EvaluationJob>(
+      EvaluationJob{std::move(model), std::move(work), std::move(token), std::move(done), {}}));
+}
+
+absl::Status Engine::Decode(std::shared_ptr<const LoadedModel> model, DecodeRequest request,
+                            std::shared_ptr<CancellationToken> token, EvaluationDone done) {
+  SPLINESERVE_ASSIGN_OR_RETURN(CheckedEvaluation work,
+                               CheckDecode(*model, std::move(request), impl_->options()));
+  return impl_->Submit(std::make_unique<EvaluationJob>(
+      EvaluationJob{std::move(model), std::move(work), std::move(token), std::move(done), {}}));
+}
+
+absl::Status Engine::Generate(std::shared_ptr<const LoadedModel> model, GenerateRequest request,
+                              std::shared_ptr<CancellationToken> token, GenerateEventSink sink) {
+  SPLINESERVE_ASSIGN_OR_RETURN(CheckedGeneration work,
+                               CheckGenerate(*model, std::move(request), impl_->options()));
+  return impl_->Submit(std::make_unique<GenerationJob>(
+      GenerationJob{std::move(model), std::move(work), std::move(token), std::move(sink), {}}));
+}
+
+absl::StatusOr<EvaluationResult> Engine::EncodeAndWait(std::shared_ptr<const LoadedModel> model,
+                                                       EncodeRequest request) {
+  std::promise<absl::StatusOr<EvaluationResult>> promise;
+  SPLINESERVE_RETURN_IF_ERROR(Encode(std::move(model), std::move(request),
+                                     std::make_shared<CancellationToken>(),
+                                     [&](auto result) { promise.set_value(std::move(result)); }));
+  return promise.get_future().get();
+}
+
+absl::StatusOr<EvaluationResult> Engine::DecodeAndWait(std::shared_ptr<const LoadedModel> model,
+                                                       DecodeRequest request) {
+  std::promise<absl::StatusOr<EvaluationResult>> promise;
+  SPLINESERVE_RETURN_IF_ERROR(Decode(std::move(model), std::move(request),
+                                     std::make_shared<CancellationToken>(),
+                                     [&](auto result) { promise.set_value(std::move(result)); }));
+  return promise.get_future().get();
+}
+
+absl::StatusOr<std::vector<GenerateEvent>> Engine::GenerateAndWait(std::shared_ptr<const LoadedModel> model,
+                                                                   GenerateRequest request) {
+  std::vector<GenerateEvent> events;
+  std::promise<absl::Status> promise;
+  SPLINESERVE_RETURN_IF_ERROR(Generate(std::move(model), std::move(request),
+                                       std::make_shared<CancellationToken>(),
+                                       [&](absl::StatusOr<GenerateEvent> event) {
+                                         if (!event.ok()) {
+                                           promise.set_value(event.status());
+                                           return false;
+                                         }
+                                         const bool final = event->final;
+                                         events.push_back(*std::move(event));
+                                         if (final) promise.set_value(absl::OkStatus());
+                                         return true;
+                                       }));
+  SPLINESERVE_RETURN_IF_ERROR(promise.get_future().get());
+  return events;
+}
+
+void Engine::Drain(absl::Duration grace) { impl_->Drain(grace); }
+const EngineOptions& Engine::options() const { return impl_->options(); }
+const KernelSet& Engine::kernels() const { return impl_->context().kernels; }
+size_t Engine::threads() const { return impl_->context().pool.threads(); }
+EngineStats Engine::stats() const { return impl_->stats(); }
+
+}  // namespace splineserve

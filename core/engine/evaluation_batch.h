@@ -1,0 +1,65 @@
+// A batch of Encode or Decode requests of one model, evaluated chunk by chunk.
+#ifndef SPLINESERVE_CORE_ENGINE_EVALUATION_BATCH_H_
+#define SPLINESERVE_CORE_ENGINE_EVALUATION_BATCH_H_
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "core/engine/executor_context.h"
+#include "core/engine/request_queue.h"
+
+namespace splineserve {
+
+// Runs on the executor thread. A chunk holds whole sequences of at most max_batch_tokens rows (one sequence
+// may exceed that alone), so scratch memory is bounded however large a request is, and other work gets its
+// turn between chunks.
+class EvaluationBatch {
+ public:
+  // `jobs` as RequestQueue::TakeBatch gives them. `released(bytes)` is called for every job before it is
+  // answered.
+  EvaluationBatch(ExecutorContext& context, std::vector<std::unique_ptr<EvaluationJob>> jobs,
+                  size_t max_batch_tokens, std::function<void(size_t)> released);
+  ~EvaluationBatch();  // answers what is unanswered with UNAVAILABLE
+
+  bool finished() const { return next_ == items_.size(); }
+
+  // Evaluates the next chunk and answers the requests that it completes or that have failed.
+  void RunChunk();
+
+ private:
+  // One sequence of one job.
+  struct Item {
+    size_t job, index;
+  };
+  struct JobState {
+    std::unique_ptr<EvaluationJob> job;  // null once answered
+    EvaluationResult result;
+    size_t remaining = 0;  // sequences to evaluate
+    absl::Time started;
+  };
+
+  size_t Tokens(const Item& item) const;
+  const CheckedEvaluation& work(const Item& item) const { return states_[item.job].job->work; }
+  // Answers a job with `status`, or with its result if OK.
+  void Answer(size_t job, const absl::Status& status);
+  // Answers jobs whose callers have left; false if no job of `items` is left.
+  bool SomeoneWaits(const std::vector<Item>& items);
+  void Evaluate(const std::vector<Item>& items);
+  void StoreResults(const std::vector<Item>& items, const std::vector<absl::Status>& statuses,
+                    MatrixView<const float> hidden, MatrixView<const float> head,
+                    const std::vector<size_t>& head_offset, const class PieceRecorder& recorder);
+
+  ExecutorContext& context_;
+  const size_t max_batch_tokens_;
+  const std::function<void(size_t)> released_;
+  std::vector<JobState> states_;
+  std::vector<Item> items_;
+  size_t next_ = 0;
+  int64_t batch_tokens_ = 0;
+};
+
+}  // namespace splineserve
+
+#endif  // SPLINESERVE_CORE_ENGINE_EVALUATION_BATCH_H_

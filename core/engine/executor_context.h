@@ -1,0 +1,45 @@
+// What the executor thread owns and lends to the work it runs.
+#ifndef SPLINESERVE_CORE_ENGINE_EXECUTOR_CONTEXT_H_
+#define SPLINESERVE_CORE_ENGINE_EXECUTOR_CONTEXT_H_
+
+#include <atomic>
+#include <cstdint>
+
+#include "core/base/aligned_buffer.h"
+#include "core/base/cancellation.h"
+#include "core/base/thread_pool.h"
+#include "core/kernels/kernel_set.h"
+#include "core/model/evaluation.h"
+
+namespace splineserve {
+
+struct ExecutorContext {
+  const KernelSet& kernels;
+  const Clock& clock;
+  ThreadPool pool;
+  Workspace workspace;
+  // Final rows of the encoder and the decoder, and head outputs: reused from batch to batch.
+  AlignedBuffer<float> memory_rows, hidden_rows, head_rows;
+  std::atomic<bool> aborting{false};  // the drain's grace is over: stop between layers
+  std::atomic<uint64_t> batches{0}, tokens{0};
+
+  ExecutorContext(const KernelSet& kernels, const Clock& clock, size_t threads)
+      : kernels(kernels), clock(clock), pool(threads) {}
+
+  static MatrixView<float> Rows(AlignedBuffer<float>& buffer, size_t rows, size_t cols) {
+    buffer.EnsureSize(rows * cols);
+    return {buffer.data(), rows, cols};
+  }
+
+  // UNAVAILABLE once aborting, else what the request's token says.
+  absl::Status Check(const CancellationToken& token) const {
+    if (aborting.load(std::memory_order_relaxed)) {
+      return absl::UnavailableError("the server is shutting down; retry elsewhere");
+    }
+    return token.Check();
+  }
+};
+
+}  // namespace splineserve
+
+#endif  // SPLINESERVE_CORE_ENGINE_EXECUTOR_CONTEXT_H_

@@ -1,0 +1,352 @@
+#include "core/engine/validation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "core/model/head.h"
+#include "core/model/key_value_cache.h"
+
+namespace splineserve {
+namespace {
+
+absl::Status Invalid(const std::string& where, const std::string& expected, const std::string& found) {
+  return absl::InvalidArgumentError(absl::StrCat(where, ": expected ", expected, ", found ", found));
+}
+
+// One input stream of a model: the encoder's or the decoder's.
+struct InputSide {
+  const InputConfig& input;
+  const std::optional<Vocabulary>& vocabulary;
+};
+
+InputSide EncoderSide(const LoadedModel& model) { return {model.config().input, model.vocabulary()}; }
+InputSide DecoderSide(const LoadedModel& model) {
+  return {model.config().decoder_input(), model.decoder_vocabulary()};
+}
+
+class SequenceChecker {
+ public:
+  SequenceChecker(const LoadedModel& model, const EngineOptions& limits) : model_(model), limits_(limits) {}
+
+  absl::StatusOr<CheckedSequence> Check(Sequence sequence, InputSide side, const std::string& where) const {
+    CheckedSequence checked;
+    if (side.input.kind == InputKind::kVectors) {
+      Matrix* const vectors = std::get_if<Matrix>(&sequence);
+      if (vectors == nullptr) {
+        return Invalid(where, absl::StrCat("vectors of ", side.input.size, " numbers, as the model takes"),
+                       Form(sequence));
+      }
+      SPLINESERVE_RETURN_IF_ERROR(CheckVectors(*vectors, side.input.size, where));
+      checked.vectors = std::move(*vectors);
+    } else {
+      SPLINESERVE_ASSIGN_OR_RETURN(checked.ids, Ids(std::move(sequence), side, where));
+      SPLINESERVE_RETURN_IF_ERROR(CheckIds(checked.ids, side.input.size, absl::StrCat(where, ".tokens.ids")));
+    }
+    SPLINESERVE_RETURN_IF_ERROR(CheckLength(checked.length(), where));
+    return checked;
+  }
+
+  absl::Status CheckLength(size_t length, const std::string& where) const {
+    if (length == 0) return Invalid(where, "at least one token", "an empty sequence");
+    const size_t positions = model_.config().max_positions;
+    if (positions != 0 && length > positions) {
+      return Invalid(where, absl::StrCat("at most ", positions, " tokens, the model's max_positions"),
+                     Count(length));
+    }
+    if (length > limits_.max_tokens_per_sequence) {
+      return Invalid(where,
+                     absl::StrCat("at most ", limits_.max_tokens_per_sequence, " tokens, the server's limit"),
+                     Count(length));
+    }
+    return absl::OkStatus();
+  }
+
+  static absl::Status CheckIds(const std::vector<int32_t>& ids, size_t vocabulary_size,
+                               const std::string& where) {
+    for (size_t i = 0; i < ids.size(); ++i) {
+      if (ids[i] < 0 || static_cast<size_t>(ids[i]) >= vocabulary_size) {
+        return Invalid(absl::StrCat(where, "[", i, "]"), absl::StrCat("an id in [0, ", vocabulary_size, ")"),
+                       absl::StrCat(ids[i]));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  static std::string Count(size_t n) { return absl::StrCat(n, " tokens"); }
+
+  static std::string Form(const Sequence& sequence) {
+    if (std::holds_alternative<Text>(sequence)) return "text";
+    if (std::holds_alternative<TokenIds>(sequence)) return "tokens";
+    if (std::holds_alternative<Matrix>(sequence)) return "vectors";
+    return "nothing";
+  }
+
+  static absl::StatusOr<std::vector<int32_t>> Ids(Sequence sequence, InputSide side,
+                                                  const std::string& where) {
+    if (TokenIds* const tokens = std::get_if<TokenIds>(&sequence)) return std::move(tokens->ids);
+    if (const Text* const text = std::get_if<Text>(&sequence)) {
+      if (!side.vocabulary.has_value()) {
+        return Invalid(absl::StrCat(where, ".text"), "tokens.ids, for the model has no vocabulary", "text");
+      }
+      absl::StatusOr<std::vector<int32_t>> ids = side.vocabulary->Encode(text->text);
+      if (!ids.ok()) {
+        return absl::InvalidArgumentError(absl::StrCat(where, ".text: ", ids.status().message()));
+      }
+      return ids;
+    }
+    return Invalid(where, side.vocabulary.has_value() ? "text or tokens" : "tokens", Form(sequence));
+  }
+
+  static absl::Status CheckVectors(const Matrix& vectors, size_t size, const std::string& where) {
+    if (vectors.cols != size && vectors.rows != 0) {
+      return Invalid(absl::StrCat(where, ".vectors.cols"), absl::StrCat(size, ", the model's input size"),
+                     absl::StrCat(vectors.cols));
+    }
+    // By division: rows * cols may overflow.
+    if (vectors.rows != 0 &&
+        (vectors.values.size() % vectors.rows != 0 || vectors.values.size() / vectors.rows != size)) {
+      return Invalid(absl::StrCat(where, ".vectors.values"),
+                     absl::StrCat("rows x cols = ", vectors.rows, " x ", size),
+                     absl::StrCat(vectors.values.size(), " numbers"));
+    }
+    for (size_t i = 0; i < vectors.values.size(); ++i) {
+      if (!std::isfinite(vectors.values[i])) {
+        return Invalid(absl::StrCat(where, ".vectors.values[", i, "]"), "a finite number",
+                       absl::StrCat(vectors.values[i]));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  const LoadedModel& model_;
+  const EngineOptions& limits_;
+};
+
+absl::Status CheckPieces(const PieceOptions& pieces, size_t layers) {
+  if (pieces.margins && pieces.detail == PieceDetail::kNone) {
+    return Invalid("pieces.margins", "pieces.detail ID, COUNTS or BITS with margins", "NONE");
+  }
+  for (size_t i = 0; i < pieces.layers.size(); ++i) {
+    if (pieces.layers[i] >= layers) {
+      return Invalid(absl::StrCat("pieces.layers[", i, "]"), absl::StrCat("a layer in [0, ", layers, ")"),
+                     absl::StrCat(pieces.layers[i]));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<CheckedSequence>> CheckSequences(const SequenceChecker& checker,
+                                                            std::vector<Sequence> sequences, InputSide side,
+                                                            const std::string& field,
+                                                            const EngineOptions& limits) {
+  if (sequences.empty()) return Invalid(field, "at least one sequence", "none");
+  if (sequences.size() > limits.max_sequences_per_request) {
+    return Invalid(
+        field, absl::StrCat("at most ", limits.max_sequences_per_request, " sequences, the server's limit"),
+        absl::StrCat(sequences.size()));
+  }
+  std::vector<CheckedSequence> checked;
+  checked.reserve(sequences.size());
+  size_t tokens = 0;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    SPLINESERVE_ASSIGN_OR_RETURN(CheckedSequence sequence, checker.Check(std::move(sequences[i]), side,
+                                                                         absl::StrCat(field, "[", i, "]")));
+    tokens += sequence.length();
+    if (tokens > limits.max_tokens_per_request) {
+      return Invalid(
+          field,
+          absl::StrCat("at most ", limits.max_tokens_per_request, " tokens in all, the server's limit"),
+          absl::StrCat("more by ", field, "[", i, "]"));
+    }
+    checked.push_back(std::move(sequence));
+  }
+  return checked;
+}
+
+absl::StatusOr<bool> WantsHead(OutputKind output, bool has_head, const std::string& without) {
+  switch (output) {
+    case OutputKind::kDefault:
+      return has_head;
+    case OutputKind::kHidden:
+      return false;
+    case OutputKind::kHead:
+      if (!has_head) return Invalid("output", absl::StrCat("HIDDEN, for ", without), "HEAD");
+      return true;
+  }
+  return false;
+}
+
+// Bytes of a token's piece in memory: bits, plus 48 a group for its counts and bookkeeping.
+size_t PieceBytes(const ModelConfig& config, const PieceOptions& pieces, size_t layers, size_t keys,
+                  size_t memory) {
+  if (pieces.detail == PieceDetail::kNone) return 0;
+  const size_t heads = config.num_attention_heads;
+  const size_t groups = heads * (memory == 0 ? 1 : 2) + 1;
+  return layers * (heads * ((keys + memory) / 8 + 2) + config.intermediate_size / 8 + 48 * groups);
+}
+
+size_t SequenceBytes(const CheckedSequence& sequence) {
+  return sequence.ids.size() * sizeof(int32_t) + sequence.vectors.values.size() * sizeof(float);
+}
+
+}  // namespace
+
+SequenceInput CheckedSequence::input() const {
+  if (!ids.empty()) return {ids, {}};
+  return {{}, {vectors.values.data(), vectors.rows, vectors.cols}};
+}
+
+absl::StatusOr<CheckedEvaluation> CheckEncode(const LoadedModel& model, EncodeRequest request,
+                                              const EngineOptions& limits) {
+  const ModelConfig& config = model.config();
+  if (!config.has_encoder()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("model ", model.name(), " is a decoder: expected Decode or Generate, found Encode"));
+  }
+  CheckedEvaluation checked;
+  const SequenceChecker checker(model, limits);
+  SPLINESERVE_ASSIGN_OR_RETURN(checked.sources, CheckSequences(checker, std::move(request.inputs),
+                                                               EncoderSide(model), "inputs", limits));
+  const bool has_head = config.head.kind == HeadKind::kLinear && !config.has_decoder();
+  SPLINESERVE_ASSIGN_OR_RETURN(
+      checked.head, WantsHead(request.output, has_head,
+                              config.has_decoder() ? "the head of an encoder_decoder belongs to its decoder"
+                                                   : "the model has no head"));
+  SPLINESERVE_RETURN_IF_ERROR(CheckPieces(request.pieces, config.num_encoder_layers));
+  checked.pieces = std::move(request.pieces);
+  for (const CheckedSequence& source : checked.sources) {
+    const size_t n = source.length();
+    checked.tokens += n;
+    checked.bytes += SequenceBytes(source) + n * config.hidden_size * sizeof(float) +
+                     (checked.head ? HeadRows(config, n) * config.head.size * sizeof(float) : 0) +
+                     n * PieceBytes(config, checked.pieces, config.num_encoder_layers, n, 0);
+  }
+  return checked;
+}
+
+absl::StatusOr<CheckedEvaluation> CheckDecode(const LoadedModel& model, DecodeRequest request,
+                                              const EngineOptions& limits) {
+  const ModelConfig& config = model.config();
+  if (!config.has_decoder()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("model ", model.name(), " is an encoder: expected Encode, found Decode"));
+  }
+  CheckedEvaluation checked;
+  const SequenceChecker checker(model, limits);
+  SPLINESERVE_ASSIGN_OR_RETURN(checked.targets, CheckSequences(checker, std::move(request.targets),
+                                                               DecoderSide(model), "targets", limits));
+  if (config.has_encoder()) {
+    if (request.sources.size() != checked.targets.size()) {
+      return Invalid("sources", absl::StrCat("one source a target, ", checked.targets.size()),
+                     absl::StrCat(request.sources.size()));
+    }
+    SPLINESERVE_ASSIGN_OR_RETURN(checked.sources, CheckSequences(checker, std::move(request.sources),
+                                                                 EncoderSide(model), "sources", limits));
+  } else if (!request.sources.empty()) {
+    return Invalid("sources", "none, for the model is a decoder without encoder",
+                   absl::StrCat(request.sources.size()));
+  }
+  SPLINESERVE_ASSIGN_OR_RETURN(checked.head, WantsHead(request.output, config.head.kind == HeadKind::kLinear,
+                                                       "the model has no head"));
+  SPLINESERVE_RETURN_IF_ERROR(CheckPieces(request.pieces, config.num_decoder_layers));
+  checked.pieces = std::move(request.pieces);
+  for (size_t i = 0; i < checked.targets.size(); ++i) {
+    const size_t n = checked.targets[i].length();
+    const size_t m = checked.sources.empty() ? 0 : checked.sources[i].length();
+    checked.tokens += n + m;
+    checked.bytes += SequenceBytes(checked.targets[i]) + (n + m) * config.hidden_size * sizeof(float) +
+                     (checked.head ? HeadRows(config, n) * config.head.size * sizeof(float) : 0) +
+                     n * PieceBytes(config, checked.pieces, config.num_decoder_layers, n, m) +
+                     KeyValueCache::BytesFor(config, n, m) + (m == 0 ? 0 : SequenceBytes(checked.sources[i]));
+  }
+  return checked;
+}
+
+absl::StatusOr<CheckedGeneration> CheckGenerate(const LoadedModel& model, GenerateRequest request,
+                                                const EngineOptions& limits) {
+  const ModelConfig& config = model.config();
+  if (!config.has_decoder()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("model ", model.name(), " is an encoder: expected Encode, found Generate"));
+  }
+  const InputSide decoder = DecoderSide(model);
+  if (decoder.input.kind != InputKind::kTokens || config.head.kind != HeadKind::kLinear ||
+      config.head.pooling != Pooling::kNone || config.head.size != decoder.input.size) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("model ", model.name(),
+                     " cannot generate: expected token inputs and an unpooled head of one output a token"));
+  }
+  CheckedGeneration checked;
+  const SequenceChecker checker(model, limits);
+  if (config.has_encoder()) {
+    SPLINESERVE_ASSIGN_OR_RETURN(checked.source,
+                                 checker.Check(std::move(request.source), EncoderSide(model), "source"));
+  } else if (!std::holds_alternative<std::monostate>(request.source)) {
+    return Invalid("source", "nothing, for the model is a decoder without encoder (use prompt)",
+                   "a sequence");
+  }
+  const bool is_text = std::holds_alternative<Text>(request.prompt);
+  const bool is_unset = std::holds_alternative<std::monostate>(request.prompt);
+  if ((is_unset || is_text) && config.bos_token_id.has_value())
+    checked.prompt.push_back(*config.bos_token_id);
+  if (!is_unset && !(is_text && std::get<Text>(request.prompt).text.empty() && !checked.prompt.empty())) {
+    SPLINESERVE_ASSIGN_OR_RETURN(const CheckedSequence prompt,
+                                 checker.Check(std::move(request.prompt), decoder, "prompt"));
+    checked.prompt.insert(checked.prompt.end(), prompt.ids.begin(), prompt.ids.end());
+  }
+  if (checked.prompt.empty()) {
+    return Invalid("prompt", "a sequence, for the model has no bos_token_id", "nothing");
+  }
+  SPLINESERVE_RETURN_IF_ERROR(checker.CheckLength(checked.prompt.size(), "prompt"));
+  SPLINESERVE_RETURN_IF_ERROR(SequenceChecker::CheckIds(request.stop_ids, decoder.input.size, "stop_ids"));
+  SPLINESERVE_RETURN_IF_ERROR(CheckPieces(request.pieces, config.num_decoder_layers));
+  if (request.max_new_tokens > limits.max_new_tokens) {
+    return Invalid("max_new_tokens", absl::StrCat("at most ", limits.max_new_tokens, ", the server's limit"),
+                   absl::StrCat(request.max_new_tokens));
+  }
+  if (request.max_new_tokens == 0) request.max_new_tokens = limits.max_new_tokens;
+  // The last token is chosen but not evaluated, hence the one more.
+  const size_t positions = config.max_positions == 0
+                               ? limits.max_tokens_per_sequence
+                               : std::min(config.max_positions, limits.max_tokens_per_sequence);
+  request.max_new_tokens = std::min(request.max_new_tokens, positions - checked.prompt.size() + 1);
+  switch (request.strategy) {
+    case GenerationStrategy::kGreedy:
+      break;
+    case GenerationStrategy::kBeam:
+      if (request.beam_width < 1 || request.beam_width > limits.max_beam_width) {
+        return Invalid("beam.width", absl::StrCat("1 to ", limits.max_beam_width),
+                       absl::StrCat(request.beam_width));
+      }
+      if (request.num_hypotheses < 1 || request.num_hypotheses > request.beam_width) {
+        return Invalid("beam.num_hypotheses", absl::StrCat("1 to the beam width, ", request.beam_width),
+                       absl::StrCat(request.num_hypotheses));
+      }
+      if (!std::isfinite(request.length_penalty)) {
+        return Invalid("beam.length_penalty", "a finite number", absl::StrCat(request.length_penalty));
+      }
+      checked.beams = request.beam_width;
+      break;
+    case GenerationStrategy::kSample:
+      if (!std::isfinite(request.temperature) || request.temperature <= 0) {
+        return Invalid("sample.temperature", "a finite number above 0", absl::StrCat(request.temperature));
+      }
+      break;
+  }
+  const size_t length = checked.prompt.size() + request.max_new_tokens;
+  const size_t memory = checked.source.length();
+  checked.bytes = SequenceBytes(checked.source) +
+                  checked.beams * (KeyValueCache::BytesFor(config, length, memory) +
+                                   length * PieceBytes(config, request.pieces, config.num_decoder_layers,
+                                                       length, memory));
+  checked.options = std::move(request);
+  return checked;
+}
+
+}  // namespace splineserve

@@ -1,0 +1,82 @@
+#include "core/format/model_files.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "core/format/mapped_file.h"
+
+namespace splineserve {
+namespace {
+
+class FilesOnDisk : public ModelFiles {
+ public:
+  FilesOnDisk(std::string directory, std::vector<std::string> names)
+      : directory_(std::move(directory)), names_(std::move(names)) {}
+
+  const std::vector<std::string>& names() const override { return names_; }
+
+  absl::StatusOr<absl::Span<const uint8_t>> Read(const std::string& name) override {
+    auto it = mapped_.find(name);
+    if (it == mapped_.end()) {
+      SPLINESERVE_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(directory_ + "/" + name));
+      it = mapped_.emplace(name, std::move(file)).first;
+    }
+    return it->second.bytes();
+  }
+
+ private:
+  const std::string directory_;
+  const std::vector<std::string> names_;
+  std::map<std::string, MappedFile> mapped_;
+};
+
+class FilesInMemory : public ModelFiles {
+ public:
+  FilesInMemory(std::string label, std::map<std::string, std::string> files)
+      : label_(std::move(label)), files_(std::move(files)) {
+    for (const auto& [name, contents] : files_) names_.push_back(name);
+  }
+
+  const std::vector<std::string>& names() const override { return names_; }
+
+  absl::StatusOr<absl::Span<const uint8_t>> Read(const std::string& name) override {
+    const auto it = files_.find(name);
+    if (it == files_.end()) return absl::NotFoundError(absl::StrCat(label_, "/", name, ": no such file"));
+    return absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(it->second.data()), it->second.size());
+  }
+
+ private:
+  const std::string label_;
+  const std::map<std::string, std::string> files_;
+  std::vector<std::string> names_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ModelFiles>> OpenFilesOnDisk(const std::string& directory) {
+  std::error_code error;
+  std::filesystem::directory_iterator it(directory, error);
+  std::vector<std::string> names;
+  while (!error && it != std::filesystem::directory_iterator()) {
+    names.push_back(it->path().filename().string());
+    it.increment(error);
+  }
+  if (error) {
+    const std::string message = absl::StrCat(directory, ": cannot list the directory: ", error.message());
+    if (error == std::errc::no_such_file_or_directory) return absl::NotFoundError(message);
+    return absl::InvalidArgumentError(message);
+  }
+  std::sort(names.begin(), names.end());
+  return std::make_unique<FilesOnDisk>(directory, std::move(names));
+}
+
+std::unique_ptr<ModelFiles> OpenFilesInMemory(const std::string& label,
+                                              std::map<std::string, std::string> files) {
+  return std::make_unique<FilesInMemory>(label, std::move(files));
+}
+
+}  // namespace splineserve

@@ -1,0 +1,45 @@
+#include "core/kernels/kernel_set.h"
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/algorithm/container.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "core/kernels/simd_kernels.h"
+
+namespace splineserve {
+namespace {
+
+// Every name that some build on some processor has.
+constexpr const char* kKnownNames[] = {"avx512", "avx2", "neon", "portable"};
+
+}  // namespace
+
+absl::Span<const KernelSet* const> AvailableKernelSets() {
+  // Never destroyed, so that it is valid in the destructors of other statics.
+  static const auto& sets = *new std::vector<const KernelSet*>(RunnableSimdKernels());
+  return sets;
+}
+
+absl::StatusOr<const KernelSet*> SelectKernelSet(std::string_view name) {
+  const absl::Span<const KernelSet* const> available = AvailableKernelSets();
+  if (name.empty() || name == "auto") return available.front();
+  // std::string: Debian's Abseil does not format std::string_view.
+  const std::string wanted(name == "avx3" ? "avx512" : name);
+  for (const KernelSet* set : available) {
+    if (wanted == set->name) return set;
+  }
+  if (!absl::c_linear_search(kKnownNames, wanted)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "SIMD target: expected auto or one of ", absl::StrJoin(kKnownNames, ", "), ", found '", wanted, "'"));
+  }
+  const auto append_name = [](std::string* out, const KernelSet* set) { out->append(set->name); };
+  return absl::FailedPreconditionError(absl::StrCat("SIMD target ", wanted,
+                                                    ": expected one that this build and processor have (",
+                                                    absl::StrJoin(available, ", ", append_name), ")"));
+}
+
+}  // namespace splineserve

@@ -1,0 +1,69 @@
+// Maps that treat every number on its own. Bound by memory, so plain one-vector loops. Included once for each
+// target.
+#if defined(SPLINESERVE_CORE_KERNELS_SIMD_ELEMENTWISE_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef SPLINESERVE_CORE_KERNELS_SIMD_ELEMENTWISE_INL_H_
+#undef SPLINESERVE_CORE_KERNELS_SIMD_ELEMENTWISE_INL_H_
+#else
+#define SPLINESERVE_CORE_KERNELS_SIMD_ELEMENTWISE_INL_H_
+#endif
+
+#include <cstddef>
+
+#include "core/kernels/simd_vector-inl.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace splineserve {
+namespace HWY_NAMESPACE {
+
+// Whole vectors, or the few numbers at the end of an array: an elementwise map takes either, so that its body
+// is written once.
+struct WholeVector {
+  HWY_INLINE FloatVector Load(const float* p) const { return hn::LoadU(FloatTag(), p); }
+  HWY_INLINE void Store(FloatVector v, float* p) const { hn::StoreU(v, FloatTag(), p); }
+};
+struct PartOfVector {
+  size_t count;
+  HWY_INLINE FloatVector Load(const float* p) const { return LoadFirst(p, count); }
+  HWY_INLINE void Store(FloatVector v, float* p) const { StoreFirst(v, p, count); }
+};
+
+// Calls map(offset, access) over [0, n).
+template <class Map>
+HWY_INLINE void ForEachVector(size_t n, const Map& map) {
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) map(i, WholeVector());
+  if (i < n) map(i, PartOfVector{n - i});
+}
+
+inline void Add(const float* a, const float* b, size_t n, float* out) {
+  ForEachVector(n, [=](size_t i, auto access)
+                       HWY_ATTR { access.Store(hn::Add(access.Load(a + i), access.Load(b + i)), out + i); });
+}
+
+inline void ScaleShift(const float* x, const float* weight, const float* bias, size_t n, float* out) {
+  ForEachVector(n, [=](size_t i, auto access) HWY_ATTR {
+    const FloatVector shift = bias != nullptr ? access.Load(bias + i) : hn::Zero(FloatTag());
+    access.Store(Fma(access.Load(x + i), access.Load(weight + i), shift), out + i);
+  });
+}
+
+inline void ScaleAdd(const float* x, float scale, const float* bias, size_t n, float* out) {
+  const FloatVector factor = hn::Set(FloatTag(), scale);
+  ForEachVector(n, [=](size_t i, auto access) HWY_ATTR {
+    const FloatVector shift = bias != nullptr ? access.Load(bias + i) : hn::Zero(FloatTag());
+    access.Store(Fma(access.Load(x + i), factor, shift), out + i);
+  });
+}
+
+inline void Divide(float* x, float divisor, size_t n) {
+  const FloatVector d = hn::Set(FloatTag(), divisor);
+  ForEachVector(n,
+                [=](size_t i, auto access) HWY_ATTR { access.Store(hn::Div(access.Load(x + i), d), x + i); });
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace splineserve
+HWY_AFTER_NAMESPACE();
+
+#endif  // per-target include guard

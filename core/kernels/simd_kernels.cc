@@ -1,0 +1,75 @@
+// Compiles the kernels of the *-inl.h files once for each SIMD target and lists the ones that this processor
+// can run.
+
+// AVX-512, AVX2 with FMA, NEON, and Highway's scalar code (EMU128, or SCALAR where the compiler miscompiles
+// EMU128). The others are left out: targets without fused multiply-add (SSE) spend nearly all their time in
+// std::fma, whatever the rest does, and AVX3_DL and later add nothing to float32. Bits 28 and 29 are NEON
+// and, from Highway 1.0.5 on, NEON_WITHOUT_AES: numbers, because the older release does not know the second
+// name.
+#define HWY_DISABLED_TARGETS (~(HWY_AVX3 | HWY_AVX2 | (3LL << 28) | HWY_EMU128 | HWY_SCALAR))
+// Keeps the portable target beside a better baseline (NEON on Arm, or whatever -march a user adds).
+#define HWY_COMPILE_ALL_ATTAINABLE
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "core/kernels/simd_kernels.cc"
+#include "hwy/foreach_target.h"  // IWYU pragma: keep
+// Above: includes this file again for every target. Below: for the current one.
+#include "core/kernels/simd_elementwise-inl.h"
+#include "core/kernels/simd_gate-inl.h"
+#include "core/kernels/simd_kernels.h"
+#include "core/kernels/simd_product-inl.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace splineserve {
+namespace HWY_NAMESPACE {
+
+#if HWY_TARGET == HWY_AVX3
+inline constexpr char kName[] = "avx512";
+#elif HWY_TARGET == HWY_AVX2
+inline constexpr char kName[] = "avx2";
+#elif HWY_TARGET == HWY_EMU128 || HWY_TARGET == HWY_SCALAR
+inline constexpr char kName[] = "portable";
+#else
+inline constexpr char kName[] = "neon";
+#endif
+
+const KernelSet& Table() {
+  static constexpr KernelSet kTable = {kName, kHardwareFma, Product,  Gate,  AllFinite,
+                                       Add,   ScaleShift,   ScaleAdd, Divide};
+  return kTable;
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace splineserve
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace splineserve {
+
+std::vector<const KernelSet*> RunnableSimdKernels() {
+  [[maybe_unused]] const int64_t runnable = hwy::SupportedTargets();
+  std::vector<const KernelSet*> sets;
+#if HWY_TARGETS & HWY_AVX3
+  if (runnable & HWY_AVX3) sets.push_back(&N_AVX3::Table());
+#endif
+#if HWY_TARGETS & HWY_AVX2
+  if (runnable & HWY_AVX2) sets.push_back(&N_AVX2::Table());
+#endif
+#if HWY_TARGETS & HWY_NEON
+  if (runnable & HWY_NEON) sets.push_back(&N_NEON::Table());
+#endif
+#if defined(HWY_NEON_WITHOUT_AES) && (HWY_TARGETS & HWY_NEON_WITHOUT_AES)
+  // The same code; only for processors without AES (Raspberry Pi 4).
+  if (sets.empty() && (runnable & HWY_NEON_WITHOUT_AES)) sets.push_back(&N_NEON_WITHOUT_AES::Table());
+#endif
+#if HWY_TARGETS & HWY_EMU128
+  sets.push_back(&N_EMU128::Table());
+#else
+  sets.push_back(&N_SCALAR::Table());
+#endif
+  return sets;
+}
+
+}  // namespace splineserve
+#endif  // HWY_ONCE

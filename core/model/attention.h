@@ -1,0 +1,40 @@
+// Attention: self, causal and cross, of any activation.
+//
+//   out_i = (sum over visible j, ascending, of act(scale * q_i . k_j) v_j) / n_i,   heads concatenated, then
+//   o_proj
+//
+// With act = ReLU the map is piecewise cubic in its input (arXiv 2408.09624, section 3).
+#ifndef SPLINESERVE_CORE_MODEL_ATTENTION_H_
+#define SPLINESERVE_CORE_MODEL_ATTENTION_H_
+
+#include <cstddef>
+
+#include "absl/types/span.h"
+#include "core/model/evaluation.h"
+#include "core/model/key_value_cache.h"
+
+namespace splineserve {
+
+// One attention of one layer, over what its sequences see. `keys[s]` holds the keys and values that sequence
+// s may see: its own tokens so far (causal) or all of them, or its memory's.
+struct AttentionStage {
+  const AttentionWeights* weights = nullptr;
+  Site site = Site::kSelfAttention;
+  int layer = 0;
+  bool causal = false;  // the token at position p sees keys 0..p only
+};
+
+// branch = o_proj(attention(queries of x)). x and branch are [rows, hidden_size]; x is already normed as the
+// placement asks. Reports gates of every (token, head) if the activation is ReLU; fails sequences whose
+// queries or scores are not finite.
+void Attend(Evaluation& evaluation, const AttentionStage& stage, absl::Span<const HeadKeyValues* const> keys,
+            MatrixView<const float> x, MatrixView<float> branch);
+
+// Projects x (rows of the current sequences) to keys and values and appends them to `caches[s]`, which must
+// be distinct.
+void AppendKeyValues(Evaluation& evaluation, const AttentionWeights& weights, int layer,
+                     MatrixView<const float> x, absl::Span<HeadKeyValues* const> caches);
+
+}  // namespace splineserve
+
+#endif  // SPLINESERVE_CORE_MODEL_ATTENTION_H_

@@ -1,0 +1,52 @@
+#include "core/model/encoder.h"
+
+#include "core/model/attention.h"
+#include "core/model/embedding.h"
+#include "core/model/feed_forward.h"
+#include "core/model/layer.h"
+
+namespace splineserve {
+
+std::vector<absl::Status> RunEncoder(Evaluation& evaluation, const ModelWeights& weights,
+                                     absl::Span<const SequenceInput> inputs, MatrixView<float> hidden) {
+  const ModelConfig& config = weights.config;
+  const StackWeights& stack = *weights.encoder;
+  std::vector<RowRange> ranges;
+  size_t rows = 0;
+  for (const SequenceInput& input : inputs) {
+    ranges.push_back({rows, input.length(), 0});
+    rows += input.length();
+  }
+  evaluation.Begin("encoder", ranges);
+  Embed(evaluation, config.input, stack, inputs, hidden);
+
+  // Keys and values of one layer at a time, in memory that all layers share.
+  std::vector<HeadKeyValues> keys;
+  std::vector<HeadKeyValues*> caches;
+  keys.reserve(inputs.size());
+  for (const SequenceInput& input : inputs) {
+    keys.emplace_back(config.num_attention_heads, config.head_dim, input.length());
+    caches.push_back(&keys.back());
+  }
+  const std::vector<const HeadKeyValues*> visible(caches.begin(), caches.end());
+
+  for (size_t l = 0; l < stack.layers.size() && evaluation.KeepGoing(); ++l) {
+    const LayerWeights& layer = stack.layers[l];
+    const int index = static_cast<int>(l);
+    SubLayer(evaluation, layer.self_attention.norm, index, hidden,
+             [&](MatrixView<const float> x, MatrixView<float> branch) {
+               for (HeadKeyValues* cache : caches) cache->Clear();
+               AppendKeyValues(evaluation, layer.self_attention, index, x, caches);
+               Attend(evaluation, {&layer.self_attention, Site::kSelfAttention, index, /*causal=*/false},
+                      visible, x, branch);
+             });
+    SubLayer(evaluation, layer.feed_forward.norm, index, hidden,
+             [&](MatrixView<const float> x, MatrixView<float> branch) {
+               FeedForward(evaluation, layer.feed_forward, index, x, branch);
+             });
+  }
+  if (config.final_norm) FinalNorm(evaluation, stack.final_norm, hidden);
+  return evaluation.statuses();
+}
+
+}  // namespace splineserve

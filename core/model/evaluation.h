@@ -1,0 +1,133 @@
+// What every stage of an evaluation shares: the ragged batch, the means (kernels, threads, scratch memory),
+// and how a sequence fails.
+//
+// A batch is ragged: the rows of all its sequences are stacked without padding. Affine maps run over all rows
+// at once, attention over each sequence's own. As every number is one chain, a sequence's numbers do not
+// depend on its company.
+#ifndef SPLINESERVE_CORE_MODEL_EVALUATION_H_
+#define SPLINESERVE_CORE_MODEL_EVALUATION_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+#include <string_view>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "core/base/aligned_buffer.h"
+#include "core/base/matrix_view.h"
+#include "core/base/thread_pool.h"
+#include "core/kernels/kernel_set.h"
+#include "core/model/gate_sink.h"
+#include "core/model/weights.h"
+
+namespace splineserve {
+
+// The new tokens of one sequence: ids or vectors, by the model's input kind. Already validated.
+struct SequenceInput {
+  absl::Span<const int32_t> ids;    // tokens
+  MatrixView<const float> vectors;  // vectors
+  size_t length() const { return vectors.data != nullptr ? vectors.rows : ids.size(); }
+};
+
+// One sequence's place in the stacked rows.
+struct RowRange {
+  size_t first = 0;     // row in the batch
+  size_t count = 0;     // new tokens
+  size_t position = 0;  // absolute position of the first of them: 0, or the length of its cache
+};
+
+// Scratch memory that survives from one evaluation to the next, so that a steady load allocates nothing.
+// Owned by the executor; not thread-safe: one evaluation at a time.
+class Workspace {
+ public:
+  // Zero or stale contents; valid until the next call for the same slot.
+  enum Slot { kNormed, kQuery, kKey, kValue, kAttended, kBranch, kHidden, kSlots };
+  MatrixView<float> Rows(Slot slot, size_t rows, size_t cols) {
+    rows_[slot].EnsureSize(rows * cols);
+    return {rows_[slot].data(), rows, cols};
+  }
+  // Scratch of one worker of the pool.
+  struct Worker {
+    AlignedBuffer<float> scores;
+  };
+  Worker& worker(size_t i) { return workers_[i]; }
+  void EnsureWorkers(size_t count) {
+    if (workers_.size() < count) workers_.resize(count);
+  }
+
+ private:
+  AlignedBuffer<float> rows_[kSlots];
+  std::vector<Worker> workers_;
+};
+
+// The means of one evaluation. Not thread-safe; lives on the executor's stack.
+class Evaluation {
+ public:
+  // `gates` may be null: then nothing is recorded. `keep_going` is asked between layers with false as the
+  // answer to stop (every caller has left). All must outlive the evaluation.
+  Evaluation(const ModelConfig& config, const KernelSet& kernels, ThreadPool& pool, Workspace& workspace,
+             GateSink* gates, absl::FunctionRef<bool()> keep_going)
+      : config(config),
+        kernels(kernels),
+        pool(pool),
+        workspace(workspace),
+        gates(gates),
+        keep_going_(keep_going) {
+    workspace.EnsureWorkers(pool.threads());
+  }
+
+  const ModelConfig& config;
+  const KernelSet& kernels;
+  ThreadPool& pool;
+  Workspace& workspace;
+  GateSink* const gates;
+
+  // The sequences of the running stack. `stack` is "encoder" or "decoder", for messages.
+  void Begin(std::string_view stack, absl::Span<const RowRange> sequences);
+  absl::Span<const RowRange> sequences() const { return sequences_; }
+  size_t rows() const { return rows_; }
+
+  // False once keep_going said so or every sequence has failed.
+  bool KeepGoing();
+
+  // out = map(x), all rows, split over the pool by rows and panels.
+  void Apply(const AffineMap& map, MatrixView<const float> x, MatrixView<float> out);
+  // out = norm(x) by the config's kind; out may be x. NormKind::kNone must not be asked.
+  void ApplyNorm(const NormWeights& norm, MatrixView<const float> x, MatrixView<float> out);
+  // x = x + branch, or x = branch without residual connections.
+  void AddBranch(MatrixView<const float> branch, MatrixView<float> x);
+
+  // Fails the sequences that have a non-finite number in `x` (stacked rows): OUT_OF_RANGE, naming `what`
+  // ("query"), layer and token. `layer` < 0: outside the layers.
+  void CheckFinite(MatrixView<const float> x, std::string_view what, int layer);
+
+  // The same for faults found inside a parallel section: NextStage before it, then Fail from any thread. The
+  // first stage that finds a fault in a sequence names it, by its earliest token.
+  void NextStage() { ++stage_; }
+  void Fail(size_t sequence, size_t position, std::string_view what, int layer);
+
+  // One status a sequence: OK, or OUT_OF_RANGE.
+  const std::vector<absl::Status>& statuses() const { return statuses_; }
+
+ private:
+  struct Fault {
+    uint64_t stage = 0;
+    size_t position = 0;
+  };
+
+  std::string_view stack_;
+  std::vector<RowRange> sequences_;
+  size_t rows_ = 0;
+  uint64_t stage_ = 0;
+  std::mutex fault_mutex_;  // guards the two below in parallel sections
+  std::vector<absl::Status> statuses_;
+  std::vector<Fault> faults_;
+  absl::FunctionRef<bool()> keep_going_;
+};
+
+}  // namespace splineserve
+
+#endif  // SPLINESERVE_CORE_MODEL_EVALUATION_H_

@@ -1,0 +1,79 @@
+// Collects the gates of an evaluation and turns them into pieces.
+#ifndef SPLINESERVE_CORE_SPLINE_PIECE_RECORDER_H_
+#define SPLINESERVE_CORE_SPLINE_PIECE_RECORDER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "core/format/model_config.h"
+#include "core/model/gate_sink.h"
+#include "core/spline/piece.h"
+
+namespace splineserve {
+
+// The GateSink of a batch on one stack. Add every sequence in batch order before the evaluation, Take pieces
+// after it. Kernels write sign bits straight into the place that is hashed: recording copies nothing. Memory
+// per recorded token: its bits, plus 8 bytes a group.
+//
+// Bits, WantsMargin and Record are safe from several threads for different groups, as GateSink asks; the rest
+// is not thread-safe.
+class PieceRecorder : public GateSink {
+ public:
+  enum class Stack { kEncoder, kDecoder };
+  PieceRecorder(const ModelConfig& config, Stack stack);
+
+  // `count` tokens from absolute position `position`. `keys` is the number of keys that the encoder's
+  // self-attention sees (all tokens of the sequence; unused for decoders), `memory` that of cross-attention
+  // (0 without). With options.detail kNone nothing is recorded for the sequence.
+  void AddSequence(const PieceOptions& options, size_t position, size_t count, size_t keys, size_t memory);
+
+  // True if any sequence wants pieces: if not, pass no sink to the evaluation at all.
+  bool wanted() const { return wanted_; }
+
+  // How many tokens were added for a sequence, wanted or not.
+  size_t tokens(size_t sequence) const { return sequences_[sequence].count; }
+
+  // The piece of the sequence's `token`-th added token. Only for sequences that want pieces.
+  TokenPiece Take(size_t sequence, size_t token) const;
+
+  uint8_t* Bits(const GateGroupRef& group) override;
+  bool WantsMargin(size_t sequence) const override { return sequences_[sequence].options.margins; }
+  void Record(const GateGroupRef& group, const GateRow& row) override;
+
+ private:
+  struct GroupStats {
+    uint32_t open = 0;
+    float margin = 0;
+  };
+  struct Sequence {
+    PieceOptions options;
+    size_t position = 0, count = 0, keys = 0, memory = 0;
+    std::vector<size_t> offsets;    // of each token's bytes in `bits`; one more at the end
+    std::vector<uint8_t> bits;      // all groups of all tokens, in hash order
+    std::vector<GroupStats> stats;  // [tokens, groups_per_layer * layers]
+  };
+  // Bytes of one head's group, of all self-attention heads before the cross-attention, and so on, for one
+  // token.
+  struct Widths {
+    size_t self = 0, cross = 0, feed_forward = 0;  // gates of a group; 0: the site has no gates
+    size_t layer_bytes = 0;
+  };
+
+  Widths WidthsOf(const Sequence& sequence, size_t token) const;
+  size_t GroupIndex(size_t layer, Site site, size_t head) const;
+  size_t GroupOffset(const Widths& widths, size_t layer, Site site, size_t head) const;
+
+  const Stack stack_;
+  const size_t layers_;
+  const size_t heads_;        // of attention sites that have gates, else 0
+  const size_t cross_heads_;  // likewise of cross-attention
+  const size_t units_;        // of feed-forward networks that have gates, else 0
+  const size_t groups_per_layer_;
+  bool wanted_ = false;
+  std::vector<Sequence> sequences_;
+};
+
+}  // namespace splineserve
+
+#endif  // SPLINESERVE_CORE_SPLINE_PIECE_RECORDER_H_

@@ -1,0 +1,63 @@
+#include "core/spline/spline_class.h"
+
+#include <limits>
+
+namespace splineserve {
+namespace {
+
+constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
+
+uint64_t Add(uint64_t a, uint64_t b) { return a > kMax - b ? kMax : a + b; }
+uint64_t Times(uint64_t factor, uint64_t a) { return a > kMax / factor ? kMax : factor * a; }
+
+// The degrees of one stack after all layers. `memory` is 0 without cross-attention.
+uint64_t StackDegree(const ModelConfig& config, size_t layers, uint64_t memory) {
+  const bool squared = config.attention_activation == AttentionActivation::kRelu2;
+  uint64_t degree = 1;
+  for (size_t l = 0; l < layers && degree != kMax; ++l) {
+    degree = Times(squared ? 5 : 3, degree);
+    if (memory != 0) {
+      // Scores have degree a + m; squared 2(a + m); times a value of degree m.
+      degree = squared ? Add(Times(2, Add(degree, memory)), memory) : Add(degree, Times(2, memory));
+    }
+    if (config.hidden_act == HiddenAct::kRelu2) degree = Times(2, degree);
+  }
+  return degree;
+}
+
+}  // namespace
+
+std::string_view Name(SplineClass value) {
+  switch (value) {
+    case SplineClass::kExact:
+      return "EXACT";
+    case SplineClass::kRegional:
+      return "REGIONAL";
+    case SplineClass::kSmooth:
+      return "SMOOTH";
+  }
+  return "";
+}
+
+bool AttentionHasGates(const ModelConfig& config) {
+  return config.attention_activation == AttentionActivation::kRelu ||
+         config.attention_activation == AttentionActivation::kRelu2;
+}
+
+bool FeedForwardHasGates(const ModelConfig& config) {
+  return config.hidden_act == HiddenAct::kRelu || config.hidden_act == HiddenAct::kRelu2;
+}
+
+SplineClass ClassOf(const ModelConfig& config) {
+  if (!AttentionHasGates(config) || !FeedForwardHasGates(config)) return SplineClass::kSmooth;
+  const bool polynomial_norms = config.norm == NormKind::kNone || config.norm == NormKind::kAffine;
+  return polynomial_norms ? SplineClass::kExact : SplineClass::kRegional;
+}
+
+uint64_t DegreeBound(const ModelConfig& config) {
+  if (ClassOf(config) != SplineClass::kExact) return 0;
+  const uint64_t encoder = config.has_encoder() ? StackDegree(config, config.num_encoder_layers, 0) : 0;
+  return config.has_decoder() ? StackDegree(config, config.num_decoder_layers, encoder) : encoder;
+}
+
+}  // namespace splineserve

@@ -1,0 +1,106 @@
+#include "server/convert_response.h"
+
+#include "core/spline/piece.h"
+
+namespace splineserve {
+namespace {
+
+v1::Site::Value ToProto(Site site) {
+  switch (site) {
+    case Site::kSelfAttention:
+      return v1::Site::SELF_ATTENTION;
+    case Site::kCrossAttention:
+      return v1::Site::CROSS_ATTENTION;
+    case Site::kFeedForward:
+      return v1::Site::FEED_FORWARD;
+  }
+  return v1::Site::UNSPECIFIED;
+}
+
+v1::Hypothesis::FinishReason ToProto(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kEndOfSequence:
+      return v1::Hypothesis::END_OF_SEQUENCE;
+    case FinishReason::kStopId:
+      return v1::Hypothesis::STOP_ID;
+    case FinishReason::kLength:
+      return v1::Hypothesis::LENGTH;
+  }
+  return v1::Hypothesis::UNSPECIFIED;
+}
+
+void ToProto(const PieceGroup& group, bool margins, v1::TokenPiece::Group* out) {
+  out->set_site(ToProto(group.site));
+  out->set_head(static_cast<uint32_t>(group.head));
+  out->set_width(group.width);
+  out->set_open(group.open);
+  out->set_bits(group.bits.data(), group.bits.size());
+  if (margins) out->set_margin(group.margin);
+}
+
+void ToProto(const GeneratedToken& token, bool margins, v1::GeneratedToken* out) {
+  out->set_id(token.id);
+  out->set_text(token.text);
+  out->set_log_probability(token.log_probability);
+  if (token.piece.has_value()) ToProto(*token.piece, margins, out->mutable_piece());
+}
+
+void ToProto(const Hypothesis& hypothesis, bool margins, v1::Hypothesis* out) {
+  for (const GeneratedToken& token : hypothesis.tokens) ToProto(token, margins, out->add_tokens());
+  out->set_text(hypothesis.text);
+  out->set_score(hypothesis.score);
+  out->set_finish_reason(ToProto(hypothesis.finish_reason));
+  out->set_sequence_id(hypothesis.sequence_id);
+}
+
+}  // namespace
+
+v1::ServedModel ToServedModel(const LoadedModel& model) {
+  v1::ServedModel out;
+  out.set_name(model.name());
+  out.set_version(static_cast<uint32_t>(model.version()));
+  out.set_digest(model.digest());
+  out.set_precision("float32");
+  return out;
+}
+
+void ToProto(const SequenceResult& result, bool margins, v1::SequenceResult* out) {
+  v1::Matrix* const output = out->mutable_output();
+  output->set_rows(static_cast<uint32_t>(result.output.rows));
+  output->set_cols(static_cast<uint32_t>(result.output.cols));
+  output->mutable_values()->Add(result.output.values.begin(), result.output.values.end());
+  for (const TokenPiece& piece : result.pieces) ToProto(piece, margins, out->add_pieces());
+  out->set_sequence_id(result.sequence_id);
+}
+
+void ToProto(const TokenPiece& piece, bool margins, v1::TokenPiece* out) {
+  out->set_id(piece.id);
+  v1::TokenPiece::Layer* layer = nullptr;
+  for (const PieceGroup& group : piece.groups) {  // in order of layers
+    if (layer == nullptr || layer->layer() != group.layer) {
+      layer = out->add_layers();
+      layer->set_layer(static_cast<uint32_t>(group.layer));
+    }
+    ToProto(group, margins, layer->add_groups());
+  }
+  if (margins) out->set_margin(piece.margin);
+}
+
+void ToProto(const Timing& timing, v1::Timing* out) {
+  out->set_queue_us(timing.queue_us);
+  out->set_compute_us(timing.compute_us);
+  out->set_batch_tokens(timing.batch_tokens);
+}
+
+void ToProto(const GenerateEvent& event, bool margins, v1::GenerateResponse* out) {
+  for (const TokenPiece& piece : event.prompt_pieces) ToProto(piece, margins, out->add_prompt_pieces());
+  if (event.final) {
+    v1::GenerationResult* const result = out->mutable_result();
+    for (const Hypothesis& hypothesis : event.hypotheses) ToProto(hypothesis, margins, result->add_hypotheses());
+    ToProto(event.timing, result->mutable_timing());
+  } else if (event.token.has_value()) {
+    ToProto(*event.token, margins, out->mutable_token());
+  }
+}
+
+}  // namespace splineserve

@@ -1,0 +1,92 @@
+#include "server/model_registry.h"
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "core/base/status_macros.h"
+#include "core/format/model_directory.h"
+
+namespace splineserve {
+namespace {
+
+// A client's string as a message shows it: quoted, escaped, at most 100 bytes.
+std::string Quoted(std::string_view text) {
+  const bool cut = text.size() > 100;
+  return absl::StrCat("\"", absl::CEscape(absl::string_view(text.data(), cut ? 100 : text.size())), cut ? "...\"" : "\"");
+}
+
+std::string Versions(const std::map<uint32_t, ModelRegistry::ModelPtr>& versions) {
+  return absl::StrJoin(versions, ", ",
+                       [](std::string* out, const auto& entry) { absl::StrAppend(out, entry.first); });
+}
+
+}  // namespace
+
+absl::StatusOr<ModelRegistry> ModelRegistry::Load(const std::string& repository) {
+  SPLINESERVE_ASSIGN_OR_RETURN(const std::vector<RepositoryEntry> entries, ListRepository(repository));
+  if (entries.empty()) {
+    return absl::NotFoundError(
+        absl::StrCat(repository, ": expected models as MODEL/VERSION/config.json or MODEL/config.json, found none"));
+  }
+  ModelRegistry registry;
+  for (const RepositoryEntry& entry : entries) {
+    absl::StatusOr<ModelPtr> model = LoadedModel::Load(entry.name, entry.version, entry.path);
+    if (!model.ok()) {
+      return absl::Status(model.status().code(), absl::StrCat("model ", entry.name, " version ", entry.version, " (",
+                                                              entry.path, "): ", model.status().message()));
+    }
+    SPLINESERVE_RETURN_IF_ERROR(registry.Add(*std::move(model)));
+  }
+  return registry;
+}
+
+absl::Status ModelRegistry::Add(ModelPtr model) {
+  const std::string name = model->name();
+  const uint32_t version = static_cast<uint32_t>(model->version());
+  if (!models_[name].emplace(version, std::move(model)).second) {
+    return absl::AlreadyExistsError(absl::StrCat("model ", name, " version ", version, " is loaded twice"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ModelRegistry::ModelPtr> ModelRegistry::Find(std::string_view name, uint32_t version) const {
+  if (name.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("model.name: expected the name of a loaded model, found nothing; loaded: ", Names()));
+  }
+  const auto found = models_.find(name);
+  if (found == models_.end()) {
+    return absl::NotFoundError(absl::StrCat("model.name: ", Quoted(name), " is not loaded; loaded: ", Names()));
+  }
+  const auto& versions = found->second;
+  if (version == 0) return versions.rbegin()->second;
+  const auto exact = versions.find(version);
+  if (exact == versions.end()) {
+    return absl::NotFoundError(absl::StrCat("model.version: ", Quoted(name), " has no version ", version,
+                                            "; loaded: ", Versions(versions)));
+  }
+  return exact->second;
+}
+
+std::vector<ModelRegistry::ModelPtr> ModelRegistry::List() const {
+  std::vector<ModelPtr> list;
+  for (const auto& [name, versions] : models_) {
+    for (const auto& [version, model] : versions) list.push_back(model);
+  }
+  return list;
+}
+
+std::string ModelRegistry::Names() const {
+  if (models_.empty()) return "none";
+  constexpr size_t kMost = 20;
+  std::string names;
+  size_t shown = 0;
+  for (const auto& [name, versions] : models_) {
+    if (shown == kMost) return absl::StrCat(names, " and ", models_.size() - shown, " more");
+    absl::StrAppend(&names, shown == 0 ? "" : ", ", name, " (", Versions(versions), ")");
+    ++shown;
+  }
+  return names;
+}
+
+}  // namespace splineserve

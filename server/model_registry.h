@@ -1,0 +1,43 @@
+// The models that a server holds, by name and version.
+#ifndef SPLINESERVE_SERVER_MODEL_REGISTRY_H_
+#define SPLINESERVE_SERVER_MODEL_REGISTRY_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "core/engine/loaded_model.h"
+
+namespace splineserve {
+
+// Immutable once it is shared: Find and List are then thread-safe.
+class ModelRegistry {
+ public:
+  using ModelPtr = std::shared_ptr<const LoadedModel>;
+
+  // Loads every model of the repository, or none: the error is that of ListRepository, NOT_FOUND for a repository without
+  // models, or the first bad model's with its name, version and path before the message. Cost: reading all weights.
+  static absl::StatusOr<ModelRegistry> Load(const std::string& repository);
+
+  // ALREADY_EXISTS if the name has this version.
+  absl::Status Add(ModelPtr model);
+
+  // `version` 0 is the highest one. INVALID_ARGUMENT for an empty name, NOT_FOUND otherwise; both say what is loaded.
+  absl::StatusOr<ModelPtr> Find(std::string_view name, uint32_t version) const;
+
+  // By name, then version.
+  std::vector<ModelPtr> List() const;
+
+ private:
+  std::string Names() const;  // "g2p (1, 2), words (1)", for messages
+
+  std::map<std::string, std::map<uint32_t, ModelPtr>, std::less<>> models_;
+};
+
+}  // namespace splineserve
+
+#endif  // SPLINESERVE_SERVER_MODEL_REGISTRY_H_

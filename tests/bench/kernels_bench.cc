@@ -1,0 +1,124 @@
+// Speed of the kernels against what the processor can do, on one thread.
+//
+//   build/release/bench/kernels_bench --benchmark_filter=avx512
+//
+// Products report GFLOP/s and `of_peak`: the share of a pure FMA loop's rate. The loop runs interleaved with
+// the kernel (every few milliseconds) because clocks move and machines are shared: the share is steadier than
+// either rate.
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "benchmark/benchmark.h"
+#include "core/base/aligned_buffer.h"
+#include "core/kernels/kernel_set.h"
+#include "core/kernels/packing.h"
+#include "tests/bench/fma_peak.h"
+
+namespace splineserve {
+namespace {
+
+double Seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Median of the samples.
+double Median(std::vector<double> x) {
+  std::nth_element(x.begin(), x.begin() + x.size() / 2, x.end());
+  return x[x.size() / 2];
+}
+
+AlignedBuffer<float> Numbers(size_t n, uint32_t seed) {
+  AlignedBuffer<float> x(n);
+  for (size_t i = 0; i < n; ++i) {
+    seed = seed * 1664525u + 1013904223u;
+    x[i] = static_cast<float>(static_cast<int32_t>(seed)) * 0x1p-31f;
+  }
+  return x;
+}
+
+// Weights are `copies` matrices used in turn: 1 leaves them in cache, many stream them from memory.
+void Product(benchmark::State& state, const KernelSet* set, size_t rows, size_t inner, size_t outer,
+             size_t copies) {
+  const AlignedBuffer<float> x = Numbers(rows * inner, 1);
+  const AlignedBuffer<float> w = Numbers(outer * inner, 2);
+  std::vector<PackedMatrix> packed;
+  for (size_t i = 0; i < copies; ++i) packed.push_back(PackedMatrix::FromRows({w.data(), outer, inner}));
+  AlignedBuffer<float> out(rows * outer);
+  const double flops = 2.0 * static_cast<double>(rows * inner * outer);
+  // About a millisecond of each kind at a time.
+  const size_t repeats = std::max<size_t>(1, static_cast<size_t>(1e8 / flops));
+  std::vector<double> rates, peaks;
+  size_t next = 0;
+  for (auto _ : state) {
+    const double t0 = Seconds();
+    for (size_t i = 0; i < repeats; ++i) {
+      set->product(x.data(), inner, rows, packed[next++ % copies].view(), nullptr, 1, out.data(), outer);
+    }
+    const double t1 = Seconds();
+    const int64_t peak = bench::RunFmaPeak(200000);
+    const double t2 = Seconds();
+    state.SetIterationTime((t1 - t0) / static_cast<double>(repeats));
+    rates.push_back(flops * static_cast<double>(repeats) / (t1 - t0));
+    peaks.push_back(static_cast<double>(peak) / (t2 - t1));
+  }
+  std::vector<double> shares;
+  for (size_t i = 0; i < rates.size(); ++i) shares.push_back(rates[i] / peaks[i]);
+  state.counters["GFLOPs"] = Median(rates) * 1e-9;
+  state.counters["peak"] = Median(peaks) * 1e-9;
+  state.counters["of_peak"] = Median(shares);
+  state.counters["weights_GBs"] = Median(rates) / flops * static_cast<double>(inner * outer) * 4e-9;
+}
+
+void Gate(benchmark::State& state, const KernelSet* set, size_t n, bool bits, bool margin) {
+  const AlignedBuffer<float> x = Numbers(n, 3);
+  AlignedBuffer<float> row(n);
+  std::vector<uint8_t> mask(n / 8 + 1);
+  for (auto _ : state) {
+    std::copy_n(x.data(), n, row.data());
+    benchmark::DoNotOptimize(set->gate(row.data(), n, false, bits ? mask.data() : nullptr, margin));
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(n));
+}
+
+void Register() {
+  struct Shape {
+    size_t inner, outer;
+  };
+  for (const KernelSet* set : AvailableKernelSets()) {
+    const std::string target = set->name;
+    for (const Shape shape :
+         {Shape{512, 512}, Shape{512, 2048}, Shape{2048, 512}, Shape{128, 512}, Shape{512, 128},
+          Shape{128, 128}, Shape{256, 1024}, Shape{64, 128}, Shape{128, 64}, Shape{32, 20}, Shape{20, 32},
+          Shape{1024, 4096}, Shape{4096, 1024}}) {
+      for (size_t rows : {1, 2, 4, 8, 16, 128, 512}) {
+        const std::string name = "product/" + target + "/rows:" + std::to_string(rows) +
+                                 "/inner:" + std::to_string(shape.inner) +
+                                 "/outer:" + std::to_string(shape.outer);
+        benchmark::RegisterBenchmark(name.c_str(), Product, set, rows, shape.inner, shape.outer, 1)
+            ->UseManualTime();
+      }
+    }
+    // 64 MB of weights: more than any cache here.
+    for (size_t rows : {1, 4, 16}) {
+      benchmark::RegisterBenchmark(("stream/" + target + "/rows:" + std::to_string(rows)).c_str(), Product,
+                                   set, rows, 1024, 1024, 16)
+          ->UseManualTime();
+    }
+    benchmark::RegisterBenchmark(("gate/" + target + "/values").c_str(), Gate, set, 2048, false, false);
+    benchmark::RegisterBenchmark(("gate/" + target + "/bits").c_str(), Gate, set, 2048, true, false);
+    benchmark::RegisterBenchmark(("gate/" + target + "/bits+margin").c_str(), Gate, set, 2048, true, true);
+  }
+}
+
+}  // namespace
+}  // namespace splineserve
+
+int main(int argc, char** argv) {
+  splineserve::Register();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::RunSpecifiedBenchmarks();
+}

@@ -1,0 +1,112 @@
+#include "core/engine/request_queue.h"
+
+#include <gtest/gtest.h>
+
+#include <utility>
+
+namespace splineserve {
+namespace {
+
+// The queue compares models by address only.
+std::shared_ptr<const LoadedModel> FakeModel(const int& identity) {
+  return {std::shared_ptr<void>(), reinterpret_cast<const LoadedModel*>(&identity)};
+}
+
+std::unique_ptr<EvaluationJob> Evaluation(std::shared_ptr<const LoadedModel> model, size_t tokens,
+                                          size_t bytes = 0, bool decode = false) {
+  auto job = std::make_unique<EvaluationJob>();
+  job->model = std::move(model);
+  job->work.tokens = tokens;
+  job->work.bytes = bytes;
+  if (decode) job->work.targets.resize(1);
+  return job;
+}
+
+std::unique_ptr<GenerationJob> Generation(size_t beams) {
+  auto job = std::make_unique<GenerationJob>();
+  job->work.beams = beams;
+  return job;
+}
+
+std::vector<size_t> Tokens(const std::vector<std::unique_ptr<EvaluationJob>>& batch) {
+  std::vector<size_t> tokens;
+  for (const auto& job : batch) tokens.push_back(job->work.tokens);
+  return tokens;
+}
+
+class RequestQueueTest : public testing::Test {
+ protected:
+  RequestQueueTest() {
+    options_.max_batch_tokens = 10;
+    options_.max_queue_requests = 4;
+    options_.max_queue_bytes = 100;
+    options_.max_active_generations = 4;
+  }
+  void PushEvaluation(std::unique_ptr<EvaluationJob> job) { ASSERT_TRUE(queue().Push(job).ok()); }
+  RequestQueue& queue() {
+    if (!queue_) queue_.emplace(options_);
+    return *queue_;
+  }
+  EngineOptions options_;
+  std::optional<RequestQueue> queue_;
+  int a_ = 0, b_ = 0;
+};
+
+TEST_F(RequestQueueTest, JoinsTheSameModelAndKindInOrderOfArrival) {
+  PushEvaluation(Evaluation(FakeModel(a_), 3));
+  PushEvaluation(Evaluation(FakeModel(b_), 4));
+  PushEvaluation(Evaluation(FakeModel(a_), 5));
+  PushEvaluation(Evaluation(FakeModel(a_), 1, 0, /*decode=*/true));
+  EXPECT_EQ(Tokens(queue().TakeBatch()), (std::vector<size_t>{3, 5}));
+  EXPECT_EQ(Tokens(queue().TakeBatch()), (std::vector<size_t>{4}));
+  EXPECT_EQ(Tokens(queue().TakeBatch()), (std::vector<size_t>{1}));
+  EXPECT_TRUE(queue().TakeBatch().empty());
+}
+
+TEST_F(RequestQueueTest, NothingOvertakesAJobThatDidNotFit) {
+  PushEvaluation(Evaluation(FakeModel(a_), 6));
+  PushEvaluation(Evaluation(FakeModel(a_), 6));
+  PushEvaluation(Evaluation(FakeModel(a_), 1));
+  EXPECT_EQ(Tokens(queue().TakeBatch()), (std::vector<size_t>{6}));
+  EXPECT_EQ(Tokens(queue().TakeBatch()), (std::vector<size_t>{6, 1}));
+}
+
+TEST_F(RequestQueueTest, AJobLargerThanTheLimitRunsAlone) {
+  PushEvaluation(Evaluation(FakeModel(a_), 50));
+  PushEvaluation(Evaluation(FakeModel(a_), 1));
+  EXPECT_EQ(Tokens(queue().TakeBatch()), (std::vector<size_t>{50}));
+}
+
+TEST_F(RequestQueueTest, RefusesBeyondTheRequestBound) {
+  for (int i = 0; i < 4; ++i) PushEvaluation(Evaluation(FakeModel(a_), 1));
+  auto job = Generation(1);
+  const absl::Status status = queue().Push(job);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_NE(job, nullptr) << "a refused job must be untouched";
+}
+
+TEST_F(RequestQueueTest, ChargesBytesUntilReleased) {
+  PushEvaluation(Evaluation(FakeModel(a_), 1, 60));
+  auto second = Evaluation(FakeModel(a_), 1, 41);
+  EXPECT_EQ(queue().Push(second).code(), absl::StatusCode::kResourceExhausted);
+  queue().TakeBatch();
+  EXPECT_EQ(queue().Push(second).code(), absl::StatusCode::kResourceExhausted) << "running jobs still count";
+  queue().Release(60);
+  EXPECT_TRUE(queue().Push(second).ok());
+  EXPECT_EQ(queue().bytes(), 41u);
+}
+
+TEST_F(RequestQueueTest, GenerationsEnterWhenTheirSequencesFit) {
+  auto wide = Generation(3), single = Generation(1), huge = Generation(9);
+  ASSERT_TRUE(queue().Push(wide).ok());
+  ASSERT_TRUE(queue().Push(single).ok());
+  ASSERT_TRUE(queue().Push(huge).ok());
+  EXPECT_EQ(queue().TakeGeneration(2), nullptr);
+  EXPECT_EQ(queue().TakeGeneration(1)->work.beams, 3u);
+  EXPECT_EQ(queue().TakeGeneration(3)->work.beams, 1u);
+  EXPECT_EQ(queue().TakeGeneration(1), nullptr);
+  EXPECT_EQ(queue().TakeGeneration(0)->work.beams, 9u) << "alone, even a too large one runs";
+}
+
+}  // namespace
+}  // namespace splineserve

@@ -1,0 +1,146 @@
+#include "core/kernels/packing.h"
+
+#include <cstdint>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "tests/testing/bits_equal.h"
+#include "tests/testing/random_floats.h"
+
+namespace splineserve {
+namespace {
+
+using testing::RandomFloats;
+using testing::Values;
+
+// Element (k, n) as kernel_set.h defines its place.
+float At(const PackedView& w, size_t k, size_t n) {
+  return w.data[n / w.panel_width * w.panel_stride + k * w.panel_width + n % w.panel_width];
+}
+
+void ExpectWellFormed(const PackedView& w) {
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(w.data) % 64, 0u);
+  EXPECT_EQ(w.panel_width % kLaneBlock, 0u);
+  EXPECT_GE(w.panel_width, kLaneBlock);
+  EXPECT_LE(w.panel_width, kMaxPanelWidth);
+  EXPECT_EQ(w.panel_stride % 16, 0u);
+  EXPECT_GE(w.panel_stride, w.inner * w.panel_width);
+}
+
+TEST(PanelWidthTest, IsTheNextLaneBlockUpTo64) {
+  for (size_t outer = 0; outer <= 300; ++outer) {
+    const size_t width = PanelWidth(outer);
+    EXPECT_EQ(width % kLaneBlock, 0u);
+    if (outer > 48) {
+      EXPECT_EQ(width, kMaxPanelWidth);
+    } else if (outer > 0) {
+      EXPECT_GE(width, outer);
+      EXPECT_LT(width - outer, kLaneBlock);
+    } else {
+      EXPECT_EQ(width, kLaneBlock);
+    }
+  }
+}
+
+TEST(PackedMatrixTest, FromRowsKeepsEveryNumberAndPadsWithZeros) {
+  RandomFloats random(testing::TestSeed());
+  for (size_t inner : {0, 1, 15, 16, 17, 40}) {
+    for (size_t outer : {0, 1, 15, 16, 17, 48, 49, 64, 65, 130}) {
+      const size_t stride = inner + 3;
+      const std::vector<float> w = random.Vector(outer * stride, Values::kNormal);
+      const PackedMatrix packed = PackedMatrix::FromRows({w.data(), outer, inner, stride});
+      ExpectWellFormed(packed.view());
+      EXPECT_EQ(packed.inner(), inner);
+      EXPECT_EQ(packed.outer(), outer);
+      const size_t padded = packed.view().panels() * packed.view().panel_width;
+      for (size_t k = 0; k < inner; ++k) {
+        for (size_t n = 0; n < padded; ++n) {
+          ASSERT_EQ(At(packed.view(), k, n), n < outer ? w[n * stride + k] : 0.0f) << k << ", " << n;
+        }
+      }
+    }
+  }
+}
+
+TEST(PackedMatrixTest, RowsAndColumnsAreTheSameMatrix) {
+  RandomFloats random(testing::TestSeed());
+  for (size_t outer : {1, 16, 31, 64, 65, 100}) {
+    const size_t inner = 21;
+    const std::vector<float> w = random.Vector(outer * inner, Values::kNormal);
+    const PackedMatrix from_rows = PackedMatrix::FromRows({w.data(), outer, inner});
+    PackedMatrix by_column(inner, outer), by_row(inner, outer);
+    for (size_t n = 0; n < outer; ++n) by_column.SetColumn(n, &w[n * inner]);
+    for (size_t k = 0; k < inner; ++k) {
+      std::vector<float> row(outer);
+      for (size_t n = 0; n < outer; ++n) row[n] = w[n * inner + k];
+      by_row.SetRow(k, row.data());
+    }
+    for (size_t k = 0; k < inner; ++k) {
+      for (size_t n = 0; n < outer; ++n) {
+        ASSERT_EQ(At(by_column.view(), k, n), At(from_rows.view(), k, n));
+        ASSERT_EQ(At(by_row.view(), k, n), At(from_rows.view(), k, n));
+      }
+    }
+  }
+}
+
+// Growth passes through every panel width; shrinking drops what is outside.
+TEST(PackedMatrixTest, ResizedKeepsTheCommonPartAndZeroesTheRest) {
+  RandomFloats random(testing::TestSeed());
+  const std::vector<size_t> sizes = {0, 1, 7, 16, 17, 33, 64, 70, 130};
+  for (size_t old_outer : sizes) {
+    for (size_t new_outer : sizes) {
+      for (size_t old_inner : {0, 5, 16}) {
+        for (size_t new_inner : {0, 5, 9, 32}) {
+          const std::vector<float> w = random.Vector(old_outer * old_inner, Values::kNormal);
+          const PackedMatrix old = PackedMatrix::FromRows({w.data(), old_outer, old_inner});
+          const PackedMatrix resized = old.Resized(new_inner, new_outer);
+          ExpectWellFormed(resized.view());
+          ASSERT_EQ(resized.inner(), new_inner);
+          ASSERT_EQ(resized.outer(), new_outer);
+          const size_t padded = resized.view().panels() * resized.view().panel_width;
+          for (size_t k = 0; k < new_inner; ++k) {
+            for (size_t n = 0; n < padded; ++n) {
+              const bool kept = k < old_inner && n < old_outer && n < new_outer;
+              ASSERT_EQ(At(resized.view(), k, n), kept ? w[n * old_inner + k] : 0.0f)
+                  << old_inner << "x" << old_outer << " to " << new_inner << "x" << new_outer << " at " << k
+                  << ", " << n;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(PackedMatrixTest, ScratchIsReusedWithoutAllocation) {
+  PackedMatrix scratch;
+  scratch.EnsureScratch(40, 100);
+  const float* memory = scratch.view().data;
+  for (size_t outer : {1, 16, 33, 64, 100}) {
+    scratch.EnsureScratch(30, outer);
+    ExpectWellFormed(scratch.view());
+    EXPECT_EQ(scratch.view().data, memory);
+    EXPECT_EQ(scratch.inner(), 30u);
+    EXPECT_EQ(scratch.outer(), outer);
+    const std::vector<float> row(outer, 2.5f);
+    scratch.SetRow(29, row.data());
+    EXPECT_EQ(At(scratch.view(), 29, outer - 1), 2.5f);
+  }
+  scratch.EnsureScratch(400, 1000);
+  EXPECT_EQ(scratch.outer(), 1000u);
+  scratch.EnsureScratch(0, 0);
+  EXPECT_EQ(scratch.view().panels(), 0u);
+}
+
+TEST(PackedViewTest, PanelsCutsColumns) {
+  const PackedMatrix packed(8, 150);
+  EXPECT_EQ(packed.view().panels(), 3u);
+  EXPECT_EQ(packed.view().Panels(0, 1).outer, 64u);
+  EXPECT_EQ(packed.view().Panels(1, 2).outer, 86u);
+  EXPECT_EQ(packed.view().Panels(2, 1).outer, 22u);
+  EXPECT_EQ(packed.view().Panels(2, 1).data, packed.view().data + 2 * packed.view().panel_stride);
+}
+
+}  // namespace
+}  // namespace splineserve

@@ -1,0 +1,100 @@
+// The slow, obviously right evaluator that the engine must equal: plain loops in reading order, no packing, no batches,
+// no cache, no SIMD.
+//
+// ReferenceModel<float> is the specification of exact models: every number is one chain of std::fma in ascending inner
+// index, and the engine returns the same bits (-0 equals +0). ReferenceModel<double> evaluates the same formulas in
+// double precision: the yardstick for models with SoftMax, SoftPlus, GELU, SiLU or norms, which agree to a tolerance.
+#ifndef SPLINESERVE_TESTS_TESTING_REFERENCE_MODEL_H_
+#define SPLINESERVE_TESTS_TESTING_REFERENCE_MODEL_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/format/model_config.h"
+#include "core/format/model_directory.h"
+#include "core/spline/piece.h"
+
+namespace splineserve::testing {
+
+template <typename T>
+using Rows = std::vector<std::vector<T>>;  // [tokens][columns]
+
+// One sequence: `ids` for a token input, `vectors` for a vector input. The other one is empty.
+struct ReferenceInput {
+  std::vector<int32_t> ids;
+  Rows<float> vectors;
+  size_t size() const { return ids.empty() ? vectors.size() : ids.size(); }
+};
+
+struct ReferenceGroup {
+  size_t layer = 0;
+  Site site = Site::kFeedForward;
+  size_t head = 0;
+  size_t width = 0;
+  size_t open = 0;
+  std::vector<uint8_t> bits;  // least significant bit first, zero-padded to whole bytes
+  double margin = 0;          // min |argument|; of ReferenceModel<float> a float32 number
+};
+
+struct ReferenceToken {
+  std::string id;  // 16 bytes, or empty without groups
+  std::vector<ReferenceGroup> groups;
+};
+
+template <typename T>
+struct ReferenceResult {
+  Rows<T> hidden;  // final rows of the stack, before the head
+  Rows<T> head;    // one row where the head pools; empty without a head
+  std::vector<ReferenceToken> tokens;
+  std::string sequence_id;  // 16 bytes, or empty
+};
+
+// T is float or double. Reads every tensor at construction; a tensor that cannot be read throws std::runtime_error.
+// Inputs must be valid (ids in the vocabulary, lengths within max_positions): they are not checked. Numbers that
+// overflow are returned as they come.
+template <typename T>
+class ReferenceModel {
+ public:
+  explicit ReferenceModel(const ModelDirectory& directory);
+
+  // The encoder stack; with the head only where the architecture is an encoder.
+  ReferenceResult<T> Encode(const ReferenceInput& input) const;
+  // The decoder stack, teacher-forced. `source` is ignored by a decoder without an encoder.
+  ReferenceResult<T> Decode(const ReferenceInput& source, const ReferenceInput& target) const;
+
+ private:
+  using Tensor = std::vector<T>;  // row-major
+
+  Rows<T> Embed(const std::string& stack, const InputConfig& input, const ReferenceInput& sequence) const;
+  T PositionValue(const std::string& stack, size_t position, size_t column) const;
+  ReferenceResult<T> Stack(const std::string& stack, size_t layers, Rows<T> x, bool causal,
+                           const Rows<T>* memory) const;
+  Rows<T> Attention(const std::string& name, size_t layer, Site site, const Rows<T>& queries,
+                    const Rows<T>& keys_and_values, bool causal, std::vector<ReferenceToken>* tokens) const;
+  Rows<T> FeedForward(const std::string& name, size_t layer, const Rows<T>& x,
+                      std::vector<ReferenceToken>* tokens) const;
+  template <typename Function>
+  Rows<T> Sublayer(const Rows<T>& x, const std::string& norm_name, const Function& function) const;
+  Rows<T> Norm(const std::string& name, const Rows<T>& x) const;
+  Rows<T> Linear(const std::string& name, const Rows<T>& x) const;
+  Rows<T> Head(const Rows<T>& hidden) const;
+
+  const Tensor& Get(const std::string& name) const { return tensors_.at(name); }
+  T BiasOrZero(const std::string& name, size_t i) const;
+
+  ModelConfig config_;
+  std::map<std::string, Tensor> tensors_;  // optional ones that the files lack are absent
+};
+
+extern template class ReferenceModel<float>;
+extern template class ReferenceModel<double>;
+
+// XXH3-128 (seed 0) as 16 canonical bytes.
+std::string ReferenceHash(const std::string& bytes);
+
+}  // namespace splineserve::testing
+
+#endif  // SPLINESERVE_TESTS_TESTING_REFERENCE_MODEL_H_
