@@ -206,8 +206,8 @@ absl::StatusOr<CheckedEvaluation> CheckEncode(const LoadedModel& model, EncodeRe
                                               const EngineOptions& limits) {
   const ModelConfig& config = model.config();
   if (!config.has_encoder()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("model ", model.name(), ": expected an encoder, found a decoder (use Decode or Generate)"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "model ", model.name(), ": expected an encoder, found a decoder (use Decode or Generate)"));
   }
   CheckedEvaluation checked;
   const SequenceChecker checker(model, limits);
@@ -278,9 +278,9 @@ absl::StatusOr<CheckedGeneration> CheckGenerate(const LoadedModel& model, Genera
   const InputSide decoder = DecoderSide(model);
   if (decoder.input.kind != InputKind::kTokens || config.head.kind != HeadKind::kLinear ||
       config.head.pooling != Pooling::kNone || config.head.size != decoder.input.size) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("model ", model.name(),
-                     " cannot generate: expected token inputs and an unpooled head of one output a token"));
+    return absl::InvalidArgumentError(absl::StrCat("model ", model.name(),
+                                                   ": expected token inputs and an unpooled head of one "
+                                                   "output a token, found a model that cannot generate"));
   }
   CheckedGeneration checked;
   const SequenceChecker checker(model, limits);
