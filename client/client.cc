@@ -1,0 +1,104 @@
+#include "client/client.h"
+
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/string_view.h"
+
+namespace splineserve::client {
+namespace {
+
+// Runs a unary method of a stub.
+template <typename Response, typename Stub, typename Request>
+absl::StatusOr<Response> Unary(Stub& stub,
+                               grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                               absl::Duration deadline, const Request& request) {
+  grpc::ClientContext context;
+  SetDeadline(deadline, context);
+  Response response;
+  if (grpc::Status status = (stub.*method)(&context, request, &response); !status.ok()) {
+    return ToAbslStatus(status);
+  }
+  return response;
+}
+
+bool IsThisMachine(absl::string_view server) {
+  return absl::StartsWith(server, "localhost:") || absl::StartsWith(server, "127.") ||
+         absl::StartsWith(server, "[::1]:") || absl::StartsWith(server, "unix:");
+}
+
+}  // namespace
+
+std::shared_ptr<grpc::Channel> MakeChannel(const std::string& server) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(-1);
+  arguments.SetMaxSendMessageSize(-1);
+  if (IsThisMachine(server)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  return grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(), arguments);
+}
+
+absl::Status ToAbslStatus(const grpc::Status& status) {
+  return absl::Status(static_cast<absl::StatusCode>(status.error_code()), status.error_message());
+}
+
+void SetDeadline(absl::Duration deadline, grpc::ClientContext& context) {
+  if (deadline == absl::InfiniteDuration()) return;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + deadline));
+}
+
+Client::Client(const ClientOptions& options) : Client(MakeChannel(options.server), options.deadline) {}
+
+Client::Client(std::shared_ptr<grpc::ChannelInterface> channel, absl::Duration deadline)
+    : deadline_(deadline),
+      inference_(v1::InferenceService::NewStub(channel)),
+      models_(v1::ModelService::NewStub(channel)) {}
+
+absl::StatusOr<v1::ListModelsResponse> Client::ListModels() const {
+  return Unary(*models_, &v1::ModelService::Stub::ListModels, deadline_, v1::ListModelsRequest());
+}
+
+absl::StatusOr<v1::ModelInfo> Client::GetModel(const v1::ModelRef& model) const {
+  v1::GetModelRequest request;
+  *request.mutable_model() = model;
+  absl::StatusOr<v1::GetModelResponse> response =
+      Unary(*models_, &v1::ModelService::Stub::GetModel, deadline_, request);
+  if (!response.ok()) return std::move(response).status();
+  return std::move(*response->mutable_model());
+}
+
+absl::StatusOr<v1::EncodeResponse> Client::Encode(const v1::EncodeRequest& request) const {
+  return Unary(*inference_, &v1::InferenceService::Stub::Encode, deadline_, request);
+}
+
+absl::StatusOr<v1::DecodeResponse> Client::Decode(const v1::DecodeRequest& request) const {
+  return Unary(*inference_, &v1::InferenceService::Stub::Decode, deadline_, request);
+}
+
+absl::StatusOr<v1::GenerateResponse> Client::Generate(
+    const v1::GenerateRequest& request, absl::FunctionRef<bool(const v1::GenerateResponse&)> on_event) const {
+  grpc::ClientContext context;
+  SetDeadline(deadline_, context);
+  std::unique_ptr<grpc::ClientReader<v1::GenerateResponse>> reader = inference_->Generate(&context, request);
+  v1::GenerateResponse event, result;
+  google::protobuf::RepeatedPtrField<v1::TokenPiece> prompt_pieces;
+  bool first = true, stopped = false;
+  while (reader->Read(&event)) {
+    if (std::exchange(first, false)) prompt_pieces = event.prompt_pieces();
+    if (!stopped && !on_event(event)) {
+      stopped = true;
+      context.TryCancel();
+    }
+    if (event.has_result()) result = std::move(event);
+  }
+  if (grpc::Status status = reader->Finish(); !status.ok()) return ToAbslStatus(status);
+  if (stopped) return absl::CancelledError("the caller wanted no more tokens");
+  if (!result.has_result()) return absl::InternalError("the server ended the generation without a result");
+  *result.mutable_prompt_pieces() = std::move(prompt_pieces);
+  return result;
+}
+
+absl::StatusOr<v1::GenerateResponse> Client::Generate(const v1::GenerateRequest& request) const {
+  return Generate(request, [](const v1::GenerateResponse&) { return true; });
+}
+
+}  // namespace splineserve::client

@@ -1,0 +1,32 @@
+// What `encode` and `decode` have in common: how their answers are printed.
+#ifndef SPLINESERVE_CLIENT_COMMANDS_EVALUATION_H_
+#define SPLINESERVE_CLIENT_COMMANDS_EVALUATION_H_
+
+#include <string>
+#include <vector>
+
+#include "google/protobuf/repeated_field.h"
+#include "splineserve/v1/inference.pb.h"
+#include "splineserve/v1/model.pb.h"
+
+namespace splineserve::client {
+
+// "g2p version 1, EXACT, digest 0123..., float32".
+std::string ModelHeading(const v1::ServedModel& model, const v1::ModelInfo& info);
+
+// Each result under the sequence it belongs to: its output (for a head's rows the classes they speak for, and
+// the numbers if `full`), its pieces, its open gates. `info` is the model that answered.
+struct EvaluationText {
+  const v1::ModelInfo& info;
+  bool is_head = false;  // the outputs are the head's rows
+  bool full = false;
+  bool pieces = false;
+
+  std::string ToString(const v1::ServedModel& model, const std::vector<v1::Sequence>& sequences,
+                       const google::protobuf::RepeatedPtrField<v1::SequenceResult>& results,
+                       const v1::Timing& timing) const;
+};
+
+}  // namespace splineserve::client
+
+#endif  // SPLINESERVE_CLIENT_COMMANDS_EVALUATION_H_
