@@ -53,18 +53,21 @@ void Declare(CLI::App& app, RawOptions& raw) {
     return app.add_option(name, value, text)->capture_default_str();
   };
   const auto add_bytes = [&add](const char* name, size_t& value, const char* text) {
-    return add(name, value, text)->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
+    return add(name, value, text)->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))->type_name("BYTES");
   };
 
   add("--model-repository", o.model_repository, "folder of models: DIR/MODEL/VERSION/config.json (required)")
+      ->type_name("DIR")
       ->group("Serving");
-  add("--listen", o.listen, "HOST:PORT for gRPC; port 0 takes a free one")->check(CheckAddress)->group("Serving");
+  add("--listen", o.listen, "HOST:PORT for gRPC; port 0 takes a free one")->check(CheckAddress)->type_name("HOST:PORT")->group("Serving");
   add("--metrics", o.metrics, "HOST:PORT for HTTP /metrics and /healthz; \"off\" for none")
       ->check(CheckMetricsAddress)
+      ->type_name("HOST:PORT")
       ->group("Serving");
   add("--threads", e.threads, "threads that evaluate; 0 for as many as the process may use")->group("Serving");
   add("--drain-grace", raw.drain_grace_seconds, "seconds that running requests have to end after SIGTERM")
       ->check(CLI::Range(0.0, 86400.0))
+      ->type_name("SECONDS")
       ->group("Serving");
 
   add("--max-queue-requests", e.max_queue_requests, "requests queued and running")->group("Limits");
@@ -86,7 +89,7 @@ void Declare(CLI::App& app, RawOptions& raw) {
       ->group("Logging");
 
   add("--check-health", o.check_health, "ask the server at HOST:PORT for its health, exit with 0 or 1")
-      ->check(CheckAddress)
+      ->check(CheckAddress)->type_name("HOST:PORT")
       ->group("Health");
 }
 

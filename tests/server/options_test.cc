@@ -1,0 +1,101 @@
+#include "server/options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace splineserve {
+namespace {
+
+using ::testing::HasSubstr;
+
+ServerOptions Good(std::vector<std::string> arguments) {
+  const auto parsed = ParseServerOptions(arguments, "");
+  if (const auto* exit = std::get_if<EarlyExit>(&parsed)) {
+    ADD_FAILURE() << exit->err;
+    return {};
+  }
+  return std::get<ServerOptions>(parsed);
+}
+
+EarlyExit Exit(std::vector<std::string> arguments) {
+  const auto parsed = ParseServerOptions(arguments, "");
+  if (const auto* exit = std::get_if<EarlyExit>(&parsed)) return *exit;
+  ADD_FAILURE() << "accepted";
+  return {};
+}
+
+TEST(OptionsTest, DefaultsAreThoseOfTheManual) {
+  const ServerOptions options = Good({"--model-repository", "/m"});
+  EXPECT_EQ(options.model_repository, "/m");
+  EXPECT_EQ(options.listen, "0.0.0.0:8001");
+  EXPECT_EQ(options.metrics, "0.0.0.0:8002");
+  EXPECT_EQ(options.engine.threads, 0u);
+  EXPECT_EQ(options.engine.max_new_tokens, EngineOptions().max_new_tokens);
+  EXPECT_EQ(options.max_message_bytes, size_t{64} << 20);
+  EXPECT_EQ(options.drain_grace, absl::Seconds(30));
+  EXPECT_EQ(options.log_level, "info");
+  EXPECT_EQ(options.log_format, "text");
+}
+
+TEST(OptionsTest, EveryOptionReachesItsField) {
+  const ServerOptions o = Good({"--model-repository=/m", "--listen=[::1]:0", "--metrics=off", "--threads=3",
+                                "--drain-grace=1.5", "--max-queue-requests=11", "--max-queue-bytes=12MiB",
+                                "--max-batch-tokens=13", "--max-active-generations=14",
+                                "--max-sequences-per-request=15", "--max-tokens-per-sequence=16",
+                                "--max-tokens-per-request=17", "--max-new-tokens=18", "--max-beam-width=19",
+                                "--max-message-bytes=20k", "--log-level=debug", "--log-format=json"});
+  EXPECT_EQ(o.listen, "[::1]:0");
+  EXPECT_EQ(o.metrics, "");
+  EXPECT_EQ(o.engine.threads, 3u);
+  EXPECT_EQ(o.drain_grace, absl::Milliseconds(1500));
+  EXPECT_EQ(o.engine.max_queue_requests, 11u);
+  EXPECT_EQ(o.engine.max_queue_bytes, size_t{12} << 20);
+  EXPECT_EQ(o.engine.max_batch_tokens, 13u);
+  EXPECT_EQ(o.engine.max_active_generations, 14u);
+  EXPECT_EQ(o.engine.max_sequences_per_request, 15u);
+  EXPECT_EQ(o.engine.max_tokens_per_sequence, 16u);
+  EXPECT_EQ(o.engine.max_tokens_per_request, 17u);
+  EXPECT_EQ(o.engine.max_new_tokens, 18u);
+  EXPECT_EQ(o.engine.max_beam_width, 19u);
+  EXPECT_EQ(o.max_message_bytes, size_t{20} << 10);
+  EXPECT_EQ(o.log_level, "debug");
+  EXPECT_EQ(o.log_format, "json");
+}
+
+TEST(OptionsTest, HelpAndVersionExitWithZeroAndBadUsageWithTwo) {
+  const EarlyExit help = Exit({"--help"});
+  EXPECT_EQ(help.status, 0);
+  EXPECT_THAT(help.out, HasSubstr("Examples:"));
+  EXPECT_THAT(help.out, HasSubstr("SPLINESERVE_TARGET"));
+  EXPECT_EQ(Exit({"--version"}).status, 0);
+
+  EXPECT_THAT(Exit({}).err, HasSubstr("--model-repository is required"));
+  const std::vector<std::vector<std::string>> bad = {
+      {}, {"--bogus"}, {"--model-repository"}, {"stray"},
+      {"--model-repository=/m", "--listen=8001"}, {"--model-repository=/m", "--listen=host:"},
+      {"--model-repository=/m", "--listen=host:65536"}, {"--model-repository=/m", "--listen=::1:80"},
+      {"--model-repository=/m", "--metrics=nowhere"}, {"--model-repository=/m", "--threads=-1"},
+      {"--model-repository=/m", "--drain-grace=-1"}, {"--model-repository=/m", "--log-level=loud"},
+      {"--model-repository=/m", "--log-format=xml"}, {"--model-repository=/m", "--max-message-bytes=0"},
+      {"--model-repository=/m", "--max-message-bytes=3GiB"}, {"--model-repository=/m", "--max-batch-tokens=0"},
+      {"--check-health=nowhere"}};
+  for (const auto& arguments : bad) {
+    const EarlyExit exit = Exit(arguments);
+    EXPECT_EQ(exit.status, 2) << (arguments.empty() ? "" : arguments.back());
+    EXPECT_FALSE(exit.err.empty());
+    EXPECT_TRUE(exit.out.empty());
+  }
+}
+
+TEST(OptionsTest, CheckHealthNeedsNoModels) {
+  EXPECT_EQ(Good({"--check-health=127.0.0.1:8001"}).check_health, "127.0.0.1:8001");
+}
+
+TEST(OptionsTest, DescriptionShowsEveryOption) {
+  const auto described = DescribeOptions(Good({"--model-repository=/m", "--metrics=off"}));
+  EXPECT_THAT(described, ::testing::Contains(std::pair<std::string, std::string>("metrics", "off")));
+  EXPECT_EQ(described.size(), 18u);
+}
+
+}  // namespace
+}  // namespace splineserve
