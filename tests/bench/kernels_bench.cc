@@ -97,7 +97,7 @@ void Register() {
          {Shape{512, 512}, Shape{512, 2048}, Shape{2048, 512}, Shape{128, 512}, Shape{512, 128},
           Shape{128, 128}, Shape{256, 1024}, Shape{64, 128}, Shape{128, 64}, Shape{32, 20}, Shape{20, 32},
           Shape{1024, 4096}, Shape{4096, 1024}}) {
-      for (size_t rows : {1, 2, 4, 8, 16, 128, 512}) {
+      for (size_t rows : {1, 2, 3, 4, 8, 16, 128, 512}) {
         const std::string name = "product/" + target + "/rows:" + std::to_string(rows) +
                                  "/inner:" + std::to_string(shape.inner) +
                                  "/outer:" + std::to_string(shape.outer);
