@@ -116,10 +116,10 @@ client models
 heading "5. g2p: how English words are pronounced"
 say "An encoder reads the spelling, a decoder writes ARPAbet phonemes. Greedy search, one result a line:"
 printf '%s\n' spline transformer continuous polynomial kaleidoscope >"$scratch/words.txt"
-client generate g2p --input "$scratch/words.txt"
+client generate g2p --input "$scratch/words.txt" --tsv
 say
-say "One word with the pieces of its letters: on which piece of the spline each one lies, and how many gates are open there."
-client encode g2p --text cat --pieces
+say "One word with its pieces: for every token that the decoder wrote, which of its gates are open, by layer."
+client generate g2p --text spline --pieces
 
 heading "6. digits: handwriting"
 say "Each image is eight tokens, its rows of eight grey values. Three images that the model has not seen in training:"
@@ -154,9 +154,7 @@ done
 
 heading "7. words: spellings that might be English"
 say "A decoder writes one letter after another, drawn at random with a seed: the same on every machine."
-for seed in 1 2 3 4 5; do
-  client generate words --sample --temperature 0.8 --seed "$seed"
-done
+client generate words --sample --temperature 0.8 --count 12
 
 heading "Next"
 say "Start it yourself:   build/release/bin/splineserve --model-repository models/repository"

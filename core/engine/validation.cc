@@ -206,8 +206,8 @@ absl::StatusOr<CheckedEvaluation> CheckEncode(const LoadedModel& model, EncodeRe
                                               const EngineOptions& limits) {
   const ModelConfig& config = model.config();
   if (!config.has_encoder()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("model ", model.name(), " is a decoder: expected Decode or Generate, found Encode"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "model ", model.name(), ": expected an encoder, found a decoder (use Decode or Generate)"));
   }
   CheckedEvaluation checked;
   const SequenceChecker checker(model, limits);
@@ -234,8 +234,8 @@ absl::StatusOr<CheckedEvaluation> CheckDecode(const LoadedModel& model, DecodeRe
                                               const EngineOptions& limits) {
   const ModelConfig& config = model.config();
   if (!config.has_decoder()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("model ", model.name(), " is an encoder: expected Encode, found Decode"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("model ", model.name(), ": expected a decoder, found an encoder (use Encode)"));
   }
   CheckedEvaluation checked;
   const SequenceChecker checker(model, limits);
@@ -272,15 +272,15 @@ absl::StatusOr<CheckedGeneration> CheckGenerate(const LoadedModel& model, Genera
                                                 const EngineOptions& limits) {
   const ModelConfig& config = model.config();
   if (!config.has_decoder()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("model ", model.name(), " is an encoder: expected Encode, found Generate"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("model ", model.name(), ": expected a decoder, found an encoder (use Encode)"));
   }
   const InputSide decoder = DecoderSide(model);
   if (decoder.input.kind != InputKind::kTokens || config.head.kind != HeadKind::kLinear ||
       config.head.pooling != Pooling::kNone || config.head.size != decoder.input.size) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("model ", model.name(),
-                     " cannot generate: expected token inputs and an unpooled head of one output a token"));
+    return absl::InvalidArgumentError(absl::StrCat("model ", model.name(),
+                                                   ": expected token inputs and an unpooled head of one "
+                                                   "output a token, found a model that cannot generate"));
   }
   CheckedGeneration checked;
   const SequenceChecker checker(model, limits);

@@ -1,0 +1,73 @@
+// The reactor of Encode and Decode: check, submit, convert.
+#ifndef SPLINESERVE_SERVER_EVALUATION_CALL_H_
+#define SPLINESERVE_SERVER_EVALUATION_CALL_H_
+
+#include <grpcpp/support/server_callback.h>
+
+#include <memory>
+#include <string_view>
+#include <utility>
+
+#include "core/base/status_macros.h"
+#include "server/call.h"
+#include "server/convert_request.h"
+
+namespace splineserve {
+
+// Owns itself: deleted by gRPC's OnDone. gRPC keeps `context` and `response` until then.
+template <typename Response>
+class EvaluationCall final : public grpc::ServerUnaryReactor {
+ public:
+  // `submit(model, engine request, token, done)` is Engine::Encode or Decode. Returns at once; the answer follows.
+  template <typename Request, typename Submit>
+  static grpc::ServerUnaryReactor* Start(const ServerParts& parts, const grpc::CallbackServerContext& context,
+                                         std::string_view method, const Request& request, Response* response,
+                                         Submit submit) {
+    auto* const call = new EvaluationCall(parts, context, method, response);
+    const absl::Status admitted = call->Admit(request, submit);
+    // Once admitted, the call may be over and deleted already.
+    if (!admitted.ok()) call->Finish(call->state_.End(admitted));
+    return call;
+  }
+
+ private:
+  EvaluationCall(const ServerParts& parts, const grpc::CallbackServerContext& context, std::string_view method,
+                 Response* response)
+      : state_(parts, context, method), response_(response) {}
+
+  template <typename Request, typename Submit>
+  absl::Status Admit(const Request& request, Submit submit) {
+    SPLINESERVE_RETURN_IF_ERROR(state_.FindModel(request.model()));
+    SPLINESERVE_ASSIGN_OR_RETURN(auto engine_request, FromProto(request));
+    margins_ = engine_request.pieces.margins;
+    return submit(state_.model(), std::move(engine_request), state_.token(),
+                  [this](absl::StatusOr<EvaluationResult> result) { Answer(std::move(result)); });
+  }
+
+  // From the engine's executor: conversion and serialisation of a large result would hold up all other requests.
+  void Answer(absl::StatusOr<EvaluationResult> result) {
+    auto shared = std::make_shared<absl::StatusOr<EvaluationResult>>(std::move(result));
+    state_.parts().workers.Post([this, shared] { Finish(Convert(*shared)); });
+  }
+
+  grpc::Status Convert(const absl::StatusOr<EvaluationResult>& result) {
+    if (!result.ok()) return state_.End(result.status());
+    ToProto(*state_.model(), *result, margins_, response_);
+    CallRecord& record = state_.record();
+    record.timing = result->timing;
+    record.sequences = static_cast<int64_t>(result->results.size());
+    for (const SequenceResult& sequence : result->results) record.pieces += static_cast<int64_t>(sequence.pieces.size());
+    return state_.End(absl::OkStatus());
+  }
+
+  void OnCancel() override { state_.OnCancel(); }
+  void OnDone() override { delete this; }
+
+  CallState state_;
+  Response* const response_;
+  bool margins_ = false;
+};
+
+}  // namespace splineserve
+
+#endif  // SPLINESERVE_SERVER_EVALUATION_CALL_H_

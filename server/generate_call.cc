@@ -1,0 +1,102 @@
+#include "server/generate_call.h"
+
+#include <utility>
+
+#include "core/base/status_macros.h"
+#include "server/convert_request.h"
+
+namespace splineserve {
+
+GenerateCall* GenerateCall::Start(const ServerParts& parts, const grpc::CallbackServerContext& context,
+                                  const v1::GenerateRequest& request) {
+  auto* const call = new GenerateCall(parts, context);
+  const absl::Status admitted = call->Admit(request);
+  // Once admitted, the call may be over and deleted already.
+  if (!admitted.ok()) call->End(admitted);
+  return call;
+}
+
+absl::Status GenerateCall::Admit(const v1::GenerateRequest& request) {
+  SPLINESERVE_RETURN_IF_ERROR(state_.FindModel(request.model()));
+  SPLINESERVE_ASSIGN_OR_RETURN(GenerateRequest engine_request, FromProto(request));
+  margins_ = engine_request.pieces.margins;
+  state_.record().sequences = 1;
+  return state_.parts().engine.Generate(
+      state_.model(), std::move(engine_request), state_.token(),
+      [this](absl::StatusOr<GenerateEvent> event) { return OnEvent(std::move(event)); });
+}
+
+bool GenerateCall::OnEvent(absl::StatusOr<GenerateEvent> event) {
+  if (!event.ok()) {
+    End(event.status());
+    return false;
+  }
+  v1::GenerateResponse message = Convert(*event);
+  std::unique_lock lock(mutex_);
+  queued_bytes_ += message.ByteSizeLong();
+  if (queued_bytes_ > kMaxQueuedBytes && !queue_.empty()) {
+    lock.unlock();
+    End(absl::ResourceExhaustedError(absl::StrCat("the client reads too slowly: expected at most ", kMaxQueuedBytes,
+                                                  " bytes of unread events")));
+    return false;
+  }
+  queue_.push_back(std::move(message));
+  if (event->final) end_ = state_.End(absl::OkStatus());
+  const bool more = !event->final;
+  Advance(std::move(lock));
+  return more;
+}
+
+v1::GenerateResponse GenerateCall::Convert(const GenerateEvent& event) {
+  v1::GenerateResponse message;
+  ToProto(event, margins_, &message);
+  if (first_ || event.final) *message.mutable_model() = ToServedModel(*state_.model());
+  first_ = false;
+  CallRecord& record = state_.record();
+  record.pieces += static_cast<int64_t>(event.prompt_pieces.size());
+  if (event.final) {
+    record.timing = event.timing;
+    record.tokens = 0;
+    for (const Hypothesis& hypothesis : event.hypotheses) record.tokens += static_cast<int64_t>(hypothesis.tokens.size());
+  } else {
+    record.tokens += event.token.has_value() ? 1 : 0;
+  }
+  if (event.token.has_value() && event.token->piece.has_value()) ++record.pieces;
+  return message;
+}
+
+void GenerateCall::End(absl::Status status) {
+  std::unique_lock lock(mutex_);
+  end_ = state_.End(std::move(status));
+  Advance(std::move(lock));
+}
+
+void GenerateCall::Advance(std::unique_lock<std::mutex> lock) {
+  if (writing_) return;
+  if (!queue_.empty()) {
+    current_ = std::move(queue_.front());
+    queue_.pop_front();
+    queued_bytes_ -= current_.ByteSizeLong();
+    writing_ = true;  // keeps the call alive until OnWriteDone
+    lock.unlock();
+    StartWrite(&current_);
+  } else if (end_.has_value() && !finished_) {
+    finished_ = true;
+    grpc::Status status = *end_;
+    lock.unlock();  // first: gRPC may delete the call from another thread as soon as it is finished
+    Finish(std::move(status));
+  }
+}
+
+void GenerateCall::OnWriteDone(bool ok) {
+  std::unique_lock lock(mutex_);
+  writing_ = false;
+  if (!ok) {  // the client is gone; the engine's last event still has to come
+    queue_.clear();
+    queued_bytes_ = 0;
+    state_.token()->Cancel();
+  }
+  Advance(std::move(lock));
+}
+
+}  // namespace splineserve

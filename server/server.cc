@@ -1,0 +1,148 @@
+#include "server/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+
+#include <chrono>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "core/base/status_macros.h"
+#include "server/inference_service.h"
+#include "server/logging.h"
+#include "server/metrics_endpoint.h"
+#include "server/model_service.h"
+
+namespace splineserve {
+namespace {
+
+constexpr size_t kResponseThreads = 2;
+// After the drain only answers that are being sent and Watch streams are left.
+constexpr std::chrono::seconds kCloseGrace{2};
+
+void SetChannelArguments(const ServerOptions& options, grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
+  builder.SetMaxSendMessageSize(-1);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second server on the port must fail, not share it
+  // Dead peers are noticed within 80 s; clients may ping every 10 s, with or without calls.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
+}
+
+std::string Listing(const ModelRegistry& registry) {
+  return absl::StrJoin(registry.List(), ",", [](std::string* out, const ModelRegistry::ModelPtr& model) {
+    const absl::string_view kind(Name(model->spline_class()).data(), Name(model->spline_class()).size());
+    absl::StrAppend(out, model->name(), "/", model->version(), "@", model->digest(), ":", kind);
+  });
+}
+
+class GrpcServer final : public Server {
+ public:
+  GrpcServer(const ServerOptions& options, ModelRegistry registry, const KernelSet& kernels)
+      : options_(options),
+        registry_(std::move(registry)),
+        engine_(options.engine, kernels),
+        telemetry_(engine_, registry_.List().size()),
+        workers_(kResponseThreads),
+        parts_{registry_, engine_, telemetry_, workers_, {options.engine, options.max_message_bytes, kernels.name}},
+        inference_(parts_),
+        models_(parts_) {}
+
+  ~GrpcServer() override { Drain(absl::ZeroDuration()); }
+
+  absl::Status Listen() {
+    if (!options_.metrics.empty()) {
+      SPLINESERVE_ASSIGN_OR_RETURN(metrics_, MetricsEndpoint::Start(options_.metrics, telemetry_));
+    }
+    // Process-wide, and read by the builder: gRPC's own implementation of grpc.health.v1.
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    grpc::ServerBuilder builder;
+    SetChannelArguments(options_, builder);
+    int port = 0;
+    builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(&inference_);
+    builder.RegisterService(&models_);
+    server_ = builder.BuildAndStart();
+    if (server_ == nullptr || port == 0) {
+      server_.reset();
+      return absl::UnavailableError(absl::StrCat("cannot listen on ", options_.listen,
+                                                 ": is the port taken, or the address not of this machine?"));
+    }
+    address_ = absl::StrCat(options_.listen.substr(0, options_.listen.rfind(':')), ":", port);
+    SetServing(true);
+    return absl::OkStatus();
+  }
+
+  void LogStart() const {
+    std::vector<LogField> fields;
+    for (const auto& [name, value] : DescribeOptions(options_)) fields.emplace_back(name, std::string_view(value));
+    fields.emplace_back("target", engine_.kernels().name);
+    fields.emplace_back("pool_threads", engine_.threads());
+    fields.emplace_back("metrics_port", metrics_port());
+    fields.emplace_back("models", std::string_view(Listing(registry_)));
+    LogEvent(LogLevel::kInfo, absl::StrCat("listening on ", address_), fields);
+  }
+
+  const std::string& address() const override { return address_; }
+  int metrics_port() const override { return metrics_ == nullptr ? 0 : metrics_->port(); }
+  const Engine& engine() const override { return engine_; }
+
+  void Drain(absl::Duration grace) override {
+    if (server_ == nullptr) return;
+    SetServing(false);
+    engine_.Drain(grace);
+    server_->Shutdown(std::chrono::system_clock::now() + kCloseGrace);
+    server_->Wait();
+    server_.reset();
+    metrics_.reset();
+  }
+
+ private:
+  void SetServing(bool serving) {
+    telemetry_.SetServing(serving);
+    grpc::HealthCheckServiceInterface* const health = server_->GetHealthCheckService();
+    for (const char* service : {"", v1::InferenceService::service_full_name(), v1::ModelService::service_full_name()}) {
+      health->SetServingStatus(service, serving);
+    }
+  }
+
+  const ServerOptions options_;
+  const ModelRegistry registry_;
+  Engine engine_;
+  Telemetry telemetry_;
+  ResponseWorkers workers_;
+  const ServerParts parts_;
+  InferenceService inference_;
+  ModelService models_;
+  std::unique_ptr<MetricsEndpoint> metrics_;
+  std::unique_ptr<grpc::Server> server_;
+  std::string address_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options) {
+  SPLINESERVE_ASSIGN_OR_RETURN(ModelRegistry registry, ModelRegistry::Load(options.model_repository));
+  return Start(options, std::move(registry));
+}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, ModelRegistry registry) {
+  absl::StatusOr<const KernelSet*> kernels = SelectKernelSet(options.simd_target);
+  if (!kernels.ok()) {
+    return absl::Status(kernels.status().code(), absl::StrCat("SPLINESERVE_TARGET: ", kernels.status().message()));
+  }
+  auto server = std::make_unique<GrpcServer>(options, std::move(registry), **kernels);
+  SPLINESERVE_RETURN_IF_ERROR(server->Listen());
+  server->LogStart();
+  return server;
+}
+
+}  // namespace splineserve
