@@ -89,7 +89,7 @@ DecodeRequest ToDecodeRequest(const ModelConfig& config, const std::vector<Examp
 
 PieceOptions AllPieces() { return {.detail = PieceDetail::kBits, .margins = true}; }
 
-absl::StatusOr<EvaluationResult> Run(Engine* engine, const TestModel& model, const std::vector<Example>& examples,
+absl::StatusOr<EvaluationResult> Evaluate(Engine* engine, const TestModel& model, const std::vector<Example>& examples,
                                      bool decode, OutputKind output, const PieceOptions& pieces) {
   if (!decode) {
     EncodeRequest request = ToEncodeRequest(examples);
@@ -110,7 +110,7 @@ bool HasHead(const ModelConfig& config, bool decode) {
 absl::StatusOr<std::vector<ReferenceResult<float>>> RunAll(Engine* engine, const TestModel& model,
                                                            const std::vector<Example>& examples, bool decode) {
   SPLINESERVE_ASSIGN_OR_RETURN(const EvaluationResult hidden,
-                               Run(engine, model, examples, decode, OutputKind::kHidden, AllPieces()));
+                               Evaluate(engine, model, examples, decode, OutputKind::kHidden, AllPieces()));
   std::vector<ReferenceResult<float>> results;
   for (const SequenceResult& result : hidden.results) {
     results.push_back({.hidden = ToRows(result.output),
@@ -120,7 +120,7 @@ absl::StatusOr<std::vector<ReferenceResult<float>>> RunAll(Engine* engine, const
   EXPECT_EQ(examples.size(), results.size());
   if (!HasHead(model.config(), decode)) return results;
   SPLINESERVE_ASSIGN_OR_RETURN(const EvaluationResult head,
-                               Run(engine, model, examples, decode, OutputKind::kHead, PieceOptions{}));
+                               Evaluate(engine, model, examples, decode, OutputKind::kHead, PieceOptions{}));
   EXPECT_EQ(examples.size(), head.results.size());
   for (size_t i = 0; i < results.size(); ++i) {
     results[i].head = ToRows(head.results[i].output);

@@ -62,7 +62,7 @@ DecodeRequest ToDecodeRequest(const ModelConfig& config, const std::vector<Examp
 PieceOptions AllPieces();
 
 // One request with all examples through Encode or Decode.
-absl::StatusOr<EvaluationResult> Run(Engine* engine, const TestModel& model, const std::vector<Example>& examples,
+absl::StatusOr<EvaluationResult> Evaluate(Engine* engine, const TestModel& model, const std::vector<Example>& examples,
                                      bool decode, OutputKind output, const PieceOptions& pieces);
 
 // Hidden rows with pieces, and head rows without where the stack has a head: two requests, one result an example.
