@@ -1,6 +1,7 @@
 #include "client/client.h"
 
 #include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
@@ -20,6 +21,16 @@ absl::StatusOr<Response> Unary(Stub& stub,
     return ToAbslStatus(status);
   }
   return response;
+}
+
+// Tokens that were sent one by one came with their pieces; the result's tokens are the same ones.
+void AddPieces(std::vector<v1::TokenPiece>& pieces, v1::GenerationResult& result) {
+  if (result.hypotheses_size() != 1) return;
+  auto& tokens = *result.mutable_hypotheses(0)->mutable_tokens();
+  if (static_cast<size_t>(tokens.size()) != pieces.size()) return;
+  for (int i = 0; i < tokens.size(); ++i) {
+    if (!tokens[i].has_piece()) *tokens[i].mutable_piece() = std::move(pieces[static_cast<size_t>(i)]);
+  }
 }
 
 bool IsThisMachine(absl::string_view server) {
@@ -81,6 +92,7 @@ absl::StatusOr<v1::GenerateResponse> Client::Generate(
   std::unique_ptr<grpc::ClientReader<v1::GenerateResponse>> reader = inference_->Generate(&context, request);
   v1::GenerateResponse event, result;
   google::protobuf::RepeatedPtrField<v1::TokenPiece> prompt_pieces;
+  std::vector<v1::TokenPiece> token_pieces;
   bool first = true, stopped = false;
   while (reader->Read(&event)) {
     if (std::exchange(first, false)) prompt_pieces = event.prompt_pieces();
@@ -88,12 +100,14 @@ absl::StatusOr<v1::GenerateResponse> Client::Generate(
       stopped = true;
       context.TryCancel();
     }
+    if (event.token().has_piece()) token_pieces.push_back(std::move(*event.mutable_token()->mutable_piece()));
     if (event.has_result()) result = std::move(event);
   }
   if (grpc::Status status = reader->Finish(); !status.ok()) return ToAbslStatus(status);
   if (stopped) return absl::CancelledError("the caller wanted no more tokens");
   if (!result.has_result()) return absl::InternalError("the server ended the generation without a result");
   *result.mutable_prompt_pieces() = std::move(prompt_pieces);
+  AddPieces(token_pieces, *result.mutable_result());
   return result;
 }
 

@@ -50,8 +50,8 @@ class Client {
 
   // Calls `on_event` for every message in order, on this thread; if it returns false the call is cancelled
   // and the status is CANCELLED. Returns the last message, which holds the result, or INTERNAL if the server
-  // ended the stream without one. The first message's prompt_pieces are copied into the returned one, so that
-  // it holds all there is to know.
+  // ended the stream without one. The first message's prompt_pieces and the pieces of tokens that came one by
+  // one are put into the returned message, so that it holds all there is to know.
   absl::StatusOr<v1::GenerateResponse> Generate(
       const v1::GenerateRequest& request,
       absl::FunctionRef<bool(const v1::GenerateResponse&)> on_event) const;

@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "client/client.h"
 #include "client/nearest_name.h"
+#include "grpc/health/v1/health.pb.h"
 #include "grpcpp/generic/generic_stub.h"
 
 namespace splineserve::client {
@@ -20,7 +21,8 @@ using google::protobuf::MethodDescriptor;
 std::vector<const MethodDescriptor*> Methods() {
   std::vector<const MethodDescriptor*> methods;
   for (const FileDescriptor* file :
-       {v1::EncodeRequest::descriptor()->file(), v1::ListModelsRequest::descriptor()->file()}) {
+       {v1::EncodeRequest::descriptor()->file(), v1::ListModelsRequest::descriptor()->file(),
+        grpc::health::v1::HealthCheckRequest::descriptor()->file()}) {
     for (int i = 0; i < file->service_count(); ++i) {
       for (int j = 0; j < file->service(i)->method_count(); ++j)
         methods.push_back(file->service(i)->method(j));

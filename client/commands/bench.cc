@@ -50,10 +50,10 @@ absl::StatusOr<BenchInput> ReadInput(const Flags& flags, Session& session) {
 
 int Run(const Flags& flags, Session& session) {
   const absl::StatusOr<BenchInput> input = ReadInput(flags, session);
-  if (!input.ok()) return session.FailUsage(input.status().message(), "bench");
+  if (!input.ok()) return session.FailUsage(input.status(), "bench");
   v1::PieceOptions pieces;
   if (absl::Status status = flags.pieces.Apply(pieces); !status.ok()) {
-    return session.FailUsage(status.message(), "bench");
+    return session.FailUsage(status, "bench");
   }
   const Client client(flags.connection.ToClientOptions());
   const absl::StatusOr<v1::ModelInfo> info = client.GetModel(flags.model.ToProto());
@@ -61,7 +61,7 @@ int Run(const Flags& flags, Session& session) {
   const absl::StatusOr<std::vector<BenchRequest>> requests =
       MakeBenchRequests(ToMethod(flags.method), *info, flags.model.ToProto(), pieces, flags.max_new_tokens,
                         flags.batch, *input);
-  if (!requests.ok()) return session.FailUsage(requests.status().message(), "bench");
+  if (!requests.ok()) return session.FailUsage(requests.status(), "bench");
 
   LoadStatistics statistics;
   std::atomic<size_t> next = 0;

@@ -39,7 +39,7 @@ int Run(const Flags& flags, Session& session) {
   }
   if (flags.method.empty()) return session.FailUsage("which method? `call --list` lists them", "call");
   const absl::StatusOr<const google::protobuf::MethodDescriptor*> method = FindMethod(flags.method);
-  if (!method.ok()) return session.FailUsage(method.status().message(), "call");
+  if (!method.ok()) return session.FailUsage(method.status(), "call");
 
   std::vector<std::unique_ptr<Message>> requests;
   if ((*method)->client_streaming()) {
@@ -56,7 +56,7 @@ int Run(const Flags& flags, Session& session) {
   } else {
     const absl::StatusOr<std::string> json = ReadFile("-", session.in);
     absl::StatusOr<std::unique_ptr<Message>> request = ParseRequest(*json, *(*method)->input_type());
-    if (!request.ok()) return session.FailUsage(request.status().message(), "call");
+    if (!request.ok()) return session.FailUsage(request.status(), "call");
     requests.push_back(*std::move(request));
   }
 

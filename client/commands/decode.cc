@@ -27,9 +27,9 @@ int Run(const Flags& flags, Session& session) {
                              "decode");
   }
   absl::StatusOr<std::vector<v1::Sequence>> sources = flags.sources.Read(session.in);
-  if (!sources.ok()) return session.FailUsage(sources.status().message(), "decode");
+  if (!sources.ok()) return session.FailUsage(sources.status(), "decode");
   absl::StatusOr<std::vector<v1::Sequence>> targets = flags.targets.Read(session.in);
-  if (!targets.ok()) return session.FailUsage(targets.status().message(), "decode");
+  if (!targets.ok()) return session.FailUsage(targets.status(), "decode");
   if (!sources->empty() && sources->size() != targets->size()) {
     return session.FailUsage(absl::StrCat("expected one source for each target, found ", sources->size(),
                                           " sources and ", targets->size(), " targets"),
@@ -42,7 +42,7 @@ int Run(const Flags& flags, Session& session) {
   request.mutable_targets()->Add(targets->begin(), targets->end());
   request.set_output(flags.output.ToProto());
   if (absl::Status status = flags.pieces.Apply(*request.mutable_pieces()); !status.ok()) {
-    return session.FailUsage(status.message(), "decode");
+    return session.FailUsage(status, "decode");
   }
 
   const Client client(flags.connection.ToClientOptions());

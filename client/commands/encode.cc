@@ -23,14 +23,14 @@ int Run(const Flags& flags, Session& session) {
   if (flags.inputs.empty())
     return session.FailUsage("nothing to encode: give --text, --tokens or --vectors", "encode");
   absl::StatusOr<std::vector<v1::Sequence>> inputs = flags.inputs.Read(session.in);
-  if (!inputs.ok()) return session.FailUsage(inputs.status().message(), "encode");
+  if (!inputs.ok()) return session.FailUsage(inputs.status(), "encode");
 
   v1::EncodeRequest request;
   *request.mutable_model() = flags.model.ToProto();
   request.mutable_inputs()->Add(inputs->begin(), inputs->end());
   request.set_output(flags.output.ToProto());
   if (absl::Status status = flags.pieces.Apply(*request.mutable_pieces()); !status.ok()) {
-    return session.FailUsage(status.message(), "encode");
+    return session.FailUsage(status, "encode");
   }
 
   const Client client(flags.connection.ToClientOptions());

@@ -89,17 +89,17 @@ int Run::Stream(const v1::GenerateRequest& request) {
 
 int Run::Execute() {
   if (absl::Status status = flags.Validate(); !status.ok())
-    return session.FailUsage(status.message(), "generate");
+    return session.FailUsage(status, "generate");
   // Asked first, so that an unknown model or an absent server is said once and not for every line.
   absl::StatusOr<v1::ModelInfo> found = client.GetModel(flags.model.ToProto());
   if (!found.ok()) return session.FailCall(found.status(), flags.connection.server);
   info = *std::move(found);
 
   absl::StatusOr<GenerationJobs> jobs = GenerationJobs::Read(flags, info, session.in);
-  if (!jobs.ok()) return session.FailUsage(jobs.status().message(), "generate");
+  if (!jobs.ok()) return session.FailUsage(jobs.status(), "generate");
   if (flags.stream) {
     const absl::StatusOr<v1::GenerateRequest> request = jobs->Request(*jobs->lines.Next());
-    if (!request.ok()) return session.FailUsage(request.status().message(), "generate");
+    if (!request.ok()) return session.FailUsage(request.status(), "generate");
     return Stream(*request);
   }
 

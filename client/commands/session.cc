@@ -16,4 +16,8 @@ int Session::FailUsage(std::string_view message, std::string_view command) {
   return kBadUsage;
 }
 
+int Session::FailUsage(const absl::Status& status, std::string_view command) {
+  return FailUsage(std::string_view(status.message().data(), status.message().size()), command);
+}
+
 }  // namespace splineserve::client

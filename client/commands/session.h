@@ -27,6 +27,7 @@ struct Session {
   // Says on `err` what went wrong and what to do next, and returns the exit status.
   int FailCall(const absl::Status& status, std::string_view server);
   int FailUsage(std::string_view message, std::string_view command);
+  int FailUsage(const absl::Status& status, std::string_view command);  // its message
 };
 
 }  // namespace splineserve::client

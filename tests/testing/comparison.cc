@@ -112,7 +112,10 @@ bool Decided(const ReferenceToken& token, double tolerance) {
 double LargestEntry(const Rows<double>& rows) {
   double largest = 0;
   for (const std::vector<double>& row : rows) {
-    for (const double value : row) largest = std::max(largest, std::abs(value));
+    for (const double value : row) {
+      if (std::isnan(value)) return value;  // std::max would pass over it
+      largest = std::max(largest, std::abs(value));
+    }
   }
   return largest;
 }

@@ -37,7 +37,7 @@ inline constexpr double kSmoothTolerance = 1e-4;
 // True if every margin is above `tolerance`, so that the token's id is certain.
 bool Decided(const ReferenceToken& token, double tolerance);
 
-// max |entry|.
+// max |entry|; NaN if there is one.
 double LargestEntry(const Rows<double>& rows);
 
 Rows<double> Widen(const Rows<float>& rows);

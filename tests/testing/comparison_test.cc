@@ -31,6 +31,9 @@ TEST(RowsNearTest, ToleranceIsRelativeToTheLargestEntry) {
   EXPECT_FALSE(RowsNear(rows, {{100.0, 0.0101}}, 1e-4));
   EXPECT_FALSE(RowsNear(rows, {{100.0, std::numeric_limits<double>::quiet_NaN()}}, 1e-4));
   EXPECT_FALSE(RowsNear({{0.0}}, {{1e-30}}, 1e-4));
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_TRUE(std::isnan(LargestEntry({{1.0, nan, 2.0}, {3.0}})));
+  EXPECT_EQ(3.0, LargestEntry({{1.0, 2.0}, {-3.0}}));
 }
 
 ReferenceToken SomeToken() {

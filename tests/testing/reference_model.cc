@@ -44,9 +44,21 @@ void Softmax(std::vector<T>* x) {
   for (T& value : *x) value /= sum;
 }
 
+template <typename T>
+bool Finite(const std::vector<T>& row) {
+  return std::all_of(row.begin(), row.end(), [](T value) { return std::isfinite(value); });
+}
+
+template <typename T>
+bool Finite(const Rows<T>& rows) {
+  return std::all_of(rows.begin(), rows.end(), [](const std::vector<T>& row) { return Finite(row); });
+}
+
 // Appends the group of these gate arguments to the token that owns them.
 template <typename T>
-void RecordGates(const std::vector<T>& arguments, size_t layer, Site site, size_t head, ReferenceToken* token) {
+void RecordGates(const std::vector<T>& arguments, size_t layer, Site site, size_t head, size_t token,
+                 ReferenceResult<T>* result) {
+  if (!Finite(arguments)) result->overflowed = true;
   ReferenceGroup group = {.layer = layer, .site = site, .head = head, .width = arguments.size()};
   group.bits.resize((arguments.size() + 7) / 8, 0);
   group.margin = std::numeric_limits<double>::infinity();
@@ -56,7 +68,7 @@ void RecordGates(const std::vector<T>& arguments, size_t layer, Site site, size_
     ++group.open;
     group.bits[i / 8] |= static_cast<uint8_t>(1u << (i % 8));
   }
-  token->groups.push_back(std::move(group));
+  result->tokens[token].groups.push_back(std::move(group));
 }
 
 template <typename T>
@@ -181,10 +193,11 @@ Rows<T> ReferenceModel<T>::Norm(const std::string& name, const Rows<T>& x) const
 template <typename T>
 Rows<T> ReferenceModel<T>::Attention(const std::string& name, size_t layer, Site site, const Rows<T>& queries,
                                      const Rows<T>& keys_and_values, bool causal,
-                                     std::vector<ReferenceToken>* tokens) const {
+                                     ReferenceResult<T>* result) const {
   const Rows<T> q = Linear(name + ".q_proj", queries);
   const Rows<T> k = Linear(name + ".k_proj", keys_and_values);
   const Rows<T> v = Linear(name + ".v_proj", keys_and_values);
+  if (!Finite(q) || !Finite(k) || !Finite(v)) result->overflowed = true;
   const AttentionActivation activation = config_.attention_activation;
   const bool gated = activation == AttentionActivation::kRelu || activation == AttentionActivation::kRelu2;
   const bool divided =
@@ -200,7 +213,7 @@ Rows<T> ReferenceModel<T>::Attention(const std::string& name, size_t layer, Site
         weights[j] = Dot(&q[i][first], &k[j][first], config_.head_dim, T{0}) * T{config_.attention_scale};
       }
       if (gated) {
-        RecordGates(weights, layer, site, head, &(*tokens)[i]);
+        RecordGates(weights, layer, site, head, i, result);
         Gate(activation == AttentionActivation::kRelu2, &weights);
       } else if (activation == AttentionActivation::kSoftplus) {
         for (T& weight : weights) weight = Softplus(weight, T{config_.softplus_beta});
@@ -219,13 +232,13 @@ Rows<T> ReferenceModel<T>::Attention(const std::string& name, size_t layer, Site
 
 template <typename T>
 Rows<T> ReferenceModel<T>::FeedForward(const std::string& name, size_t layer, const Rows<T>& x,
-                                       std::vector<ReferenceToken>* tokens) const {
+                                       ReferenceResult<T>* result) const {
   Rows<T> units = Linear(name + ".up_proj", x);
   for (size_t i = 0; i < units.size(); ++i) {
     switch (config_.hidden_act) {
       case HiddenAct::kRelu:
       case HiddenAct::kRelu2:
-        RecordGates(units[i], layer, Site::kFeedForward, 0, &(*tokens)[i]);
+        RecordGates(units[i], layer, Site::kFeedForward, 0, i, result);
         Gate(config_.hidden_act == HiddenAct::kRelu2, &units[i]);
         break;
       case HiddenAct::kSoftplus:
@@ -268,17 +281,18 @@ ReferenceResult<T> ReferenceModel<T>::Stack(const std::string& stack, size_t lay
   for (size_t layer = 0; layer < layers; ++layer) {
     const std::string name = stack + ".layers." + std::to_string(layer);
     x = Sublayer(x, name + ".self_attn_norm", [&](const Rows<T>& in) {
-      return Attention(name + ".self_attn", layer, Site::kSelfAttention, in, in, causal, &result.tokens);
+      return Attention(name + ".self_attn", layer, Site::kSelfAttention, in, in, causal, &result);
     });
     if (memory != nullptr) {
       x = Sublayer(x, name + ".cross_attn_norm", [&](const Rows<T>& in) {
-        return Attention(name + ".cross_attn", layer, Site::kCrossAttention, in, *memory, false, &result.tokens);
+        return Attention(name + ".cross_attn", layer, Site::kCrossAttention, in, *memory, false, &result);
       });
     }
     x = Sublayer(x, name + ".ffn_norm",
-                 [&](const Rows<T>& in) { return FeedForward(name + ".ffn", layer, in, &result.tokens); });
+                 [&](const Rows<T>& in) { return FeedForward(name + ".ffn", layer, in, &result); });
   }
   result.hidden = config_.final_norm ? Norm(stack + ".final_norm", x) : std::move(x);
+  if (!Finite(result.hidden)) result.overflowed = true;
   NameTokens(&result.tokens, &result.sequence_id);
   return result;
 }
@@ -307,11 +321,12 @@ ReferenceResult<T> ReferenceModel<T>::Encode(const ReferenceInput& input) const 
 
 template <typename T>
 ReferenceResult<T> ReferenceModel<T>::Decode(const ReferenceInput& source, const ReferenceInput& target) const {
-  Rows<T> memory;
-  if (config_.has_encoder()) memory = Encode(source).hidden;
+  ReferenceResult<T> encoded;
+  if (config_.has_encoder()) encoded = Encode(source);
   ReferenceResult<T> result =
       Stack("decoder", config_.num_decoder_layers, Embed("decoder", config_.decoder_input(), target),
-            /*causal=*/true, config_.has_encoder() ? &memory : nullptr);
+            /*causal=*/true, config_.has_encoder() ? &encoded.hidden : nullptr);
+  result.overflowed = result.overflowed || encoded.overflowed;
   result.head = Head(result.hidden);
   return result;
 }

@@ -50,6 +50,8 @@ struct ReferenceResult {
   Rows<T> head;    // one row where the head pools; empty without a head
   std::vector<ReferenceToken> tokens;
   std::string sequence_id;  // 16 bytes, or empty
+  // A query, key, value, gate argument or final row (of the encoder too) was not finite. The head is not looked at.
+  bool overflowed = false;
 };
 
 // T is float or double. Reads every tensor at construction; a tensor that cannot be read throws std::runtime_error.
@@ -73,9 +75,9 @@ class ReferenceModel {
   ReferenceResult<T> Stack(const std::string& stack, size_t layers, Rows<T> x, bool causal,
                            const Rows<T>* memory) const;
   Rows<T> Attention(const std::string& name, size_t layer, Site site, const Rows<T>& queries,
-                    const Rows<T>& keys_and_values, bool causal, std::vector<ReferenceToken>* tokens) const;
+                    const Rows<T>& keys_and_values, bool causal, ReferenceResult<T>* result) const;
   Rows<T> FeedForward(const std::string& name, size_t layer, const Rows<T>& x,
-                      std::vector<ReferenceToken>* tokens) const;
+                      ReferenceResult<T>* result) const;
   template <typename Function>
   Rows<T> Sublayer(const Rows<T>& x, const std::string& norm_name, const Function& function) const;
   Rows<T> Norm(const std::string& name, const Rows<T>& x) const;

@@ -1,0 +1,64 @@
+// A server that computes nothing: it answers from what a test's inputs spell, and remembers what it was
+// asked.
+#ifndef SPLINESERVE_TESTS_CLIENT_FAKE_SERVER_H_
+#define SPLINESERVE_TESTS_CLIENT_FAKE_SERVER_H_
+
+#include <memory>
+#include <mutex>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "client/command_line.h"
+#include "grpcpp/grpcpp.h"
+#include "splineserve/v1/inference.grpc.pb.h"
+#include "splineserve/v1/model.grpc.pb.h"
+
+namespace splineserve::client {
+
+// Models: "pair" (encoder_decoder over text), "writer" (decoder over text), "ids" (decoder without
+// vocabulary) and "rows" (encoder of vectors with a pooled head of 3). Encode, Decode: rows with the token's
+// number in every column; the text "bad" is INVALID_ARGUMENT, "full" RESOURCE_EXHAUSTED, "stuck" lasts until
+// the call is cancelled. Generate: the letters of the source or prompt in capitals, one a token, with the
+// seed behind where sampling is asked for.
+class FakeServer final : public v1::InferenceService::Service, public v1::ModelService::Service {
+ public:
+  FakeServer();
+  ~FakeServer() override;
+
+  std::string address() const { return address_; }
+  std::vector<v1::GenerateRequest> generate_requests() const;
+  v1::EncodeRequest encode_request() const;  // the last one
+
+  grpc::Status ListModels(grpc::ServerContext*, const v1::ListModelsRequest*,
+                          v1::ListModelsResponse* response) override;
+  grpc::Status GetModel(grpc::ServerContext*, const v1::GetModelRequest* request,
+                        v1::GetModelResponse* response) override;
+  grpc::Status Encode(grpc::ServerContext* context, const v1::EncodeRequest* request,
+                      v1::EncodeResponse* response) override;
+  grpc::Status Decode(grpc::ServerContext* context, const v1::DecodeRequest* request,
+                      v1::DecodeResponse* response) override;
+  grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
+                        grpc::ServerWriter<v1::GenerateResponse>* writer) override;
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<v1::GenerateRequest> generate_requests_;
+  v1::EncodeRequest encode_request_;
+  std::string address_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+// What a command printed and how it ended.
+struct Outcome {
+  int status = 0;
+  std::string out, err;
+};
+
+// Runs a command with `--server ADDRESS` at its end, if `address` is not empty.
+Outcome RunCommand(std::vector<std::string> arguments, const std::string& address = "",
+                   const std::string& input = "", bool err_is_terminal = false);
+
+}  // namespace splineserve::client
+
+#endif  // SPLINESERVE_TESTS_CLIENT_FAKE_SERVER_H_
