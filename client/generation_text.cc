@@ -37,6 +37,10 @@ std::string GenerationPieces(const v1::GenerateResponse& response) {
     *pieces.Add() = token.piece();
     labels.push_back(absl::StrCat("-> ", token.text().empty() ? absl::StrCat(token.id()) : token.text()));
   }
+  if (best.has_end_piece()) {
+    *pieces.Add() = best.end_piece();
+    labels.push_back("-> (end)");
+  }
   std::string text = PieceTable(pieces, labels, "  ");
   if (const std::string line = OpenGatesLine(pieces); !line.empty()) absl::StrAppend(&text, "  ", line, "\n");
   if (!best.sequence_id().empty()) absl::StrAppend(&text, "  sequence ", Hex(best.sequence_id()), "\n");

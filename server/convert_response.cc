@@ -51,6 +51,7 @@ void ToProto(const Hypothesis& hypothesis, bool margins, v1::Hypothesis* out) {
   out->set_score(hypothesis.score);
   out->set_finish_reason(ToProto(hypothesis.finish_reason));
   out->set_sequence_id(hypothesis.sequence_id);
+  if (hypothesis.end_piece.has_value()) ToProto(*hypothesis.end_piece, margins, out->mutable_end_piece());
 }
 
 }  // namespace

@@ -95,10 +95,12 @@ TEST(GenerationPieces, SaysWhichTokenEachPositionChose) {
   v1::GeneratedToken& token = *best.add_tokens();
   token.set_text("K");
   *token.mutable_piece() = SamplePieces()[1];
+  *best.mutable_end_piece() = SamplePieces()[0];
   best.set_sequence_id("\x01");
   const std::string text = GenerationPieces(response);
   EXPECT_NE(text.find("0  prompt  "), std::string::npos) << text;
   EXPECT_NE(text.find("1  -> K    "), std::string::npos) << text;
+  EXPECT_NE(text.find("2  -> (end)  "), std::string::npos) << text;
   EXPECT_NE(text.find("  sequence 01\n"), std::string::npos) << text;
 }
 

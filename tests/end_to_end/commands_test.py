@@ -150,12 +150,17 @@ class Commands(unittest.TestCase):
         pieces = {"detail": "BITS"}
         stream = self.server.client("call", "Generate", text=json.dumps(
             {"model": {"name": "g2p"}, "source": {"text": "spline"}, "pieces": pieces}))
-        tokens = [event["token"] for event in map(json.loads, stream.splitlines()) if "token" in event]
+        events = [json.loads(line) for line in stream.splitlines()]
+        tokens = [event["token"] for event in events if "token" in event]
+        best = events[-1]["result"]["hypotheses"][0]
+        self.assertEqual(best["finish_reason"], "END_OF_SEQUENCE")
         target = [1] + [token["id"] for token in tokens]
         answer = self.server.call("Decode", {
             "model": {"name": "g2p"}, "pieces": pieces, "sources": [{"text": "spline"}],
             "targets": [{"tokens": {"ids": target}}]})
-        self.assertEqual([token["piece"] for token in tokens], answer["results"][0]["pieces"][: len(tokens)])
+        expected = answer["results"][0]
+        self.assertEqual([token["piece"] for token in tokens] + [best["end_piece"]], expected["pieces"])
+        self.assertEqual(best["sequence_id"], expected["sequence_id"])
 
     def test_bad_usage_and_failed_calls(self) -> None:
         for arguments in (["encode"], ["encode", "g2p"], ["nonsense"], ["models", "--server", "x"], ["bench", "g2p"]):
