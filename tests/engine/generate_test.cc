@@ -211,7 +211,8 @@ TEST_P(GenerateTest, BeamOfOneIsGreedy) {
   }
 }
 
-// With two new tokens and a beam as wide as the vocabulary nothing is pruned: the best hypothesis is the best of all.
+// With two new tokens and a beam as wide as the vocabulary nothing is pruned: the best hypothesis is the best
+// of all.
 TEST_P(GenerateTest, WideBeamFindsTheBestOfAllPairs) {
   SCOPED_TRACE(config_);
   const size_t vocabulary = model_->config().head.size;
@@ -231,7 +232,8 @@ TEST_P(GenerateTest, WideBeamFindsTheBestOfAllPairs) {
     const auto id = static_cast<int32_t>(a);
     if (id == kEos) continue;
     const std::vector<float> second = Decode({id}).head.back();
-    best = std::max(best, LogProbability(first, id) + LogProbability(second, static_cast<int32_t>(ArgMax(second))));
+    best = std::max(best,
+                    LogProbability(first, id) + LogProbability(second, static_cast<int32_t>(ArgMax(second))));
   }
   const std::vector<Hypothesis>& hypotheses = events->back().hypotheses;
   ASSERT_FALSE(hypotheses.empty());
@@ -246,7 +248,8 @@ TEST_P(GenerateTest, WideBeamFindsTheBestOfAllPairs) {
     const ReferenceResult<float> decoded = Decode(fed);
     EXPECT_EQ(decoded.sequence_id, hypotheses[i].sequence_id);
     double score = ended ? LogProbability(decoded.head.back(), kEos) : 0;
-    for (size_t t = 0; t < ids.size(); ++t) score += LogProbability(decoded.head[prompt_.size() - 1 + t], ids[t]);
+    for (size_t t = 0; t < ids.size(); ++t)
+      score += LogProbability(decoded.head[prompt_.size() - 1 + t], ids[t]);
     EXPECT_NEAR(score, hypotheses[i].score, 1e-4) << "hypothesis " << i;
     if (i > 0) {
       EXPECT_GE(hypotheses[i - 1].score, hypotheses[i].score);
@@ -329,11 +332,43 @@ TEST_P(GenerateTest, ConcurrentGenerationsDoNotTouchEachOther) {
   ExpectExact(Decode({1, 0}), between);
 }
 
+// A receiver that leaves, by returning false or by cancelling, after its first event.
+TEST_P(GenerateTest, ReceiversMayLeave) {
+  SCOPED_TRACE(config_);
+  GenerateRequest request = RandomRequest();
+  request.max_new_tokens = 12;
+  const size_t whole = Greedy(request).ids.size();
+  for (const bool cancel : {false, true}) {
+    const auto calls = std::make_shared<std::vector<absl::StatusOr<GenerateEvent>>>();
+    const auto token = std::make_shared<CancellationToken>();
+    const absl::Status status =
+        engine_->Generate(model_->loaded(), request, token, [=](absl::StatusOr<GenerateEvent> event) {
+          calls->push_back(std::move(event));
+          if (cancel) token->Cancel();
+          return cancel;
+        });
+    ASSERT_TRUE(status.ok()) << status;
+    engine_->Drain(absl::InfiniteDuration());
+    ASSERT_FALSE(calls->empty());
+    if (!cancel) {
+      EXPECT_EQ(1u, calls->size());
+    }
+    if (cancel && whole >= 3) {
+      ASSERT_EQ(2u, calls->size());
+      EXPECT_EQ(absl::StatusCode::kCancelled, calls->back().status().code());
+    }
+    EXPECT_EQ(0u, engine_->stats().active_generations);
+    engine_ = MakeEngine(*AvailableKernelSets().front(), 2);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Models, GenerateTest,
-                         ::testing::Combine(::testing::Values(Architecture::kDecoder, Architecture::kEncoderDecoder),
+                         ::testing::Combine(::testing::Values(Architecture::kDecoder,
+                                                              Architecture::kEncoderDecoder),
                                             ::testing::Range(1, 9)),
                          [](const auto& info) {
-                           return absl::StrCat(std::string(Name(std::get<0>(info.param))), "_", std::get<1>(info.param));
+                           return absl::StrCat(std::string(Name(std::get<0>(info.param))), "_",
+                                               std::get<1>(info.param));
                          });
 
 }  // namespace
