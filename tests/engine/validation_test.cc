@@ -183,9 +183,9 @@ TEST_F(ValidationTest, Generation) {
 
 TEST_F(ValidationTest, WhatTheModelCannotDo) {
   const auto code = [](const absl::Status& status) { return status.code(); };
-  EXPECT_EQ(absl::StatusCode::kFailedPrecondition, code(Encode(decoder_, {Ids({1})})));
-  EXPECT_EQ(absl::StatusCode::kFailedPrecondition, code(Decode(tokens_, {}, {Ids({1})})));
-  EXPECT_EQ(absl::StatusCode::kFailedPrecondition, code(Generate(tokens_, {})));
+  EXPECT_EQ(absl::StatusCode::kInvalidArgument, code(Encode(decoder_, {Ids({1})})));
+  EXPECT_EQ(absl::StatusCode::kInvalidArgument, code(Decode(tokens_, {}, {Ids({1})})));
+  EXPECT_EQ(absl::StatusCode::kInvalidArgument, code(Generate(tokens_, {})));
 }
 
 }  // namespace
