@@ -122,7 +122,8 @@ say "One word with its pieces: for every token that the decoder wrote, which of 
 client generate g2p --text spline --pieces
 
 heading "6. digits: handwriting"
-say "Each image is eight tokens, its rows of eight grey values. Three images that the model has not seen in training:"
+say "Each image is eight tokens, its rows of eight grey values. Images that the model has not seen in training, and what it makes"
+say "of them, with the number of open gates:"
 # Line N of the test set as a picture, two characters a pixel.
 picture() {
   sed -n "$1p" models/data/digits/test.csv | awk -F, '{
@@ -149,7 +150,13 @@ for line in 1 2 3; do
   picture "$line"
   say "    labelled $(sed -n "${line}p" models/data/digits/test.csv | cut -d, -f1)"
   rows "$line" >"$scratch/digit-$line.csv"
-  client encode digits --vectors "$scratch/digit-$line.csv" --pieces
+  # The pieces of all tokens for the first image, for the others the totals.
+  if ((line == 1)); then
+    client encode digits --vectors "$scratch/digit-$line.csv" --pieces
+  else
+    client encode digits --vectors "$scratch/digit-$line.csv" --pieces >"$scratch/digit.txt"
+    grep -E '^\$ |^ +class |^ +[0-9]+ +-?[0-9.]+ +[0-9]+: |open gates:' "$scratch/digit.txt"
+  fi
 done
 
 heading "7. words: spellings that might be English"

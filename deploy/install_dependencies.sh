@@ -15,6 +15,7 @@ fail() { echo "install_dependencies.sh: $*" >&2; exit 1; }
 
 libraries=(
   libabsl-dev
+  libcivetweb-dev
   libfmt-dev
   libgrpc++-dev
   libhwy-dev

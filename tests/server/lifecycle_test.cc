@@ -96,7 +96,8 @@ TEST_F(LifecycleTest, DeadlinesStopTheWork) {
 TEST_F(LifecycleTest, AClientThatDoesNotReadLosesItsStream) {
   grpc::ClientContext context;
   auto request = FromJson<v1::GenerateRequest>(kEndless);
-  request.mutable_pieces()->set_detail(v1::PieceOptions::BITS);  // large events
+  request.set_max_new_tokens(20'000);  // a quadratic number of bits: about 100 MB
+  request.mutable_pieces()->set_detail(v1::PieceOptions::BITS);
   const auto reader = inference_->Generate(&context, request);
   v1::GenerateResponse event;
   ASSERT_TRUE(reader->Read(&event));

@@ -1,0 +1,90 @@
+# Copyright 2026 The SplineServe Authors
+# SPDX-License-Identifier: Apache-2.0
+"""How the server starts, says that it is well, and stops."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+import unittest
+
+from serving import CLIENT, PATIENCE, SERVER, SHIPPED, Server, clean_environment, run_client, temporary_folder
+
+
+def run_server(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The server's binary, which must end by itself."""
+    return subprocess.run([str(SERVER), *arguments], capture_output=True, encoding="utf-8", timeout=PATIENCE, check=False,
+                          env=clean_environment())
+
+
+class Lifecycle(unittest.TestCase):
+    def test_health_check_mode(self) -> None:
+        with Server(SHIPPED) as server:
+            done = run_server("--check-health", server.address)
+            self.assertEqual(done.returncode, 0, done.stderr)
+        done = run_server("--check-health", server.address)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(server.address, done.stderr)
+
+    def test_sigterm_lets_a_running_generation_end(self) -> None:
+        """Sampling at a high temperature writes long sequences; the signal arrives when the first tokens are there."""
+        with Server(SHIPPED) as server:
+            process = subprocess.Popen(
+                [str(CLIENT), "generate", "words", "--stream", "--sample", "--temperature", "3", "--server", server.address],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", env=clean_environment())
+            first = process.stdout.read(1)
+            self.assertNotEqual(first, "")
+            self.assertEqual(server.stop(), 0)
+            out, err = process.communicate(timeout=PATIENCE)
+            self.assertEqual((process.returncode, err), (0, ""), out)
+            self.assertTrue(any("draining" in line for line in server.log), server.log)
+            self.assertIn("stopped", server.log[-1])
+
+    def test_sigterm_under_load_loses_no_admitted_request(self) -> None:
+        """Every call either succeeds or is refused; none breaks off with another error."""
+        with Server(SHIPPED) as server:
+            words = "".join(f"{word}\n" for word in ["spline", "cubic", "piece", "gate"] * 100)
+            process = subprocess.Popen(
+                [str(CLIENT), "generate", "g2p", "--input", "-", "--tsv", "--server", server.address],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+                env=clean_environment())
+            errors: list[str] = []
+            reader = threading.Thread(target=lambda: errors.append(process.stderr.read()))
+            reader.start()
+            writer = threading.Thread(target=lambda: (process.stdin.write(words), process.stdin.close()))
+            writer.start()
+            self.assertNotEqual(process.stdout.readline(), "")
+            server.process.send_signal(signal.SIGTERM)
+            lines = process.stdout.read().splitlines()
+            writer.join(PATIENCE)
+            reader.join(PATIENCE)
+            process.wait(PATIENCE)
+            process.stdout.close()
+            process.stderr.close()
+            self.assertEqual(server.stop(), 0)
+        self.assertEqual(len(lines), 399)
+        for line in errors[0].splitlines():
+            self.assertRegex(line, r"^line \d+: UNAVAILABLE: |lines failed$")
+
+    def test_bad_starts(self) -> None:
+        self.assertEqual(run_server("--no-such-option").returncode, 2)
+        self.assertEqual(run_server().returncode, 2)
+        with temporary_folder() as folder:
+            done = run_server("--model-repository", folder + "/absent", "--listen", "127.0.0.1:0", "--metrics", "off")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("absent", done.stderr)
+
+    def test_a_taken_port_is_an_error(self) -> None:
+        with Server(SHIPPED) as server:
+            done = run_server("--model-repository", str(SHIPPED), "--listen", server.address, "--metrics", "off")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(server.address, done.stderr)
+
+    def test_server_from_the_environment(self) -> None:
+        with Server(SHIPPED) as server:
+            self.assertEqual(run_client("models", SPLINESERVE_SERVER=server.address).returncode, 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

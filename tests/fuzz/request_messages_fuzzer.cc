@@ -1,0 +1,173 @@
+// Request messages, from a stranger. The first byte chooses the call and the model, the rest is the message. Whatever
+// parses is converted and evaluated on tiny models; answers must convert back, refusals must be ones that the API names.
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "core/engine/engine.h"
+#include "server/convert_request.h"
+#include "server/convert_response.h"
+#include "server/model_registry.h"
+#include "tests/fuzz/fuzzer.h"
+#include "tests/server/test_models.h"
+
+namespace splineserve {
+namespace {
+
+constexpr const char* kModels[] = {"encoder", "vectors", "decoder", "translator"};
+constexpr size_t kCalls = 3;
+
+void Promise(bool kept) {
+  if (!kept) abort();
+}
+
+// Limits small enough that a run takes well under a millisecond.
+struct World {
+  testing::TempDir repository = testing::MakeRepository();
+  absl::StatusOr<ModelRegistry> registry = ModelRegistry::Load(repository.path());
+  Engine engine{{.threads = 1,
+                 .max_queue_bytes = size_t{1} << 20,
+                 .max_batch_tokens = 32,
+                 .max_sequences_per_request = 8,
+                 .max_tokens_per_sequence = 16,
+                 .max_tokens_per_request = 32,
+                 .max_new_tokens = 4,
+                 .max_beam_width = 4},
+                *AvailableKernelSets().front()};
+};
+
+World& TheWorld() {
+  static World world;
+  return world;
+}
+
+// What a request may be answered with: never INTERNAL or UNKNOWN.
+void CheckRefusal(const absl::Status& status) {
+  Promise(!status.message().empty());
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kOutOfRange:
+    case absl::StatusCode::kResourceExhausted:
+      return;
+    default:
+      abort();
+  }
+}
+
+template <typename Response>
+void CheckAnswer(const LoadedModel& model, const absl::StatusOr<EvaluationResult>& result, bool margins) {
+  if (!result.ok()) return CheckRefusal(result.status());
+  Response response;
+  ToProto(model, *result, margins, &response);
+  for (const v1::SequenceResult& sequence : response.results()) {
+    Promise(sequence.output().values_size() ==
+            static_cast<int64_t>(sequence.output().rows()) * sequence.output().cols());
+    Promise(sequence.sequence_id().empty() || sequence.sequence_id().size() == 16);
+  }
+}
+
+template <typename Message>
+bool Parse(const uint8_t* data, size_t size, Message& message) {
+  return message.ParseFromArray(data, static_cast<int>(size));
+}
+
+void FuzzEncode(std::shared_ptr<const LoadedModel> model, const v1::EncodeRequest& message) {
+  auto request = FromProto(message);
+  if (!request.ok()) return CheckRefusal(request.status());
+  const bool margins = request->pieces.margins;
+  CheckAnswer<v1::EncodeResponse>(*model, TheWorld().engine.EncodeAndWait(model, *std::move(request)), margins);
+}
+
+void FuzzDecode(std::shared_ptr<const LoadedModel> model, const v1::DecodeRequest& message) {
+  auto request = FromProto(message);
+  if (!request.ok()) return CheckRefusal(request.status());
+  const bool margins = request->pieces.margins;
+  CheckAnswer<v1::DecodeResponse>(*model, TheWorld().engine.DecodeAndWait(model, *std::move(request)), margins);
+}
+
+void FuzzGenerate(std::shared_ptr<const LoadedModel> model, const v1::GenerateRequest& message) {
+  auto request = FromProto(message);
+  if (!request.ok()) return CheckRefusal(request.status());
+  const bool margins = request->pieces.margins;
+  const auto events = TheWorld().engine.GenerateAndWait(model, *std::move(request));
+  if (!events.ok()) return CheckRefusal(events.status());
+  Promise(!events->empty() && events->back().final);
+  for (const GenerateEvent& event : *events) {
+    v1::GenerateResponse response;
+    ToProto(event, margins, &response);
+    Promise(event.final ? response.has_result() : response.has_token());
+  }
+}
+
+}  // namespace
+}  // namespace splineserve
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace splineserve;
+  if (size == 0) return 0;
+  const auto model = TheWorld().registry->Find(kModels[data[0] / kCalls % std::size(kModels)], 0);
+  Promise(model.ok());
+  switch (data[0] % kCalls) {
+    case 0:
+      if (v1::EncodeRequest message; Parse(data + 1, size - 1, message)) FuzzEncode(*model, message);
+      break;
+    case 1:
+      if (v1::DecodeRequest message; Parse(data + 1, size - 1, message)) FuzzDecode(*model, message);
+      break;
+    case 2:
+      if (v1::GenerateRequest message; Parse(data + 1, size - 1, message)) FuzzGenerate(*model, message);
+      break;
+  }
+  return 0;
+}
+
+namespace splineserve::testing {
+
+std::vector<std::string> FuzzerSeeds() {
+  v1::PieceOptions pieces;
+  pieces.set_detail(v1::PieceOptions::BITS);
+  pieces.add_layers(0);
+  pieces.add_sites(v1::Site::FEED_FORWARD);
+  pieces.set_margins(true);
+  const auto seed = [](size_t call, size_t model, const auto& message) {
+    return static_cast<char>(model * kCalls + call) + message.SerializeAsString();
+  };
+
+  v1::EncodeRequest encode;
+  encode.add_inputs()->set_text("abc");
+  encode.add_inputs()->mutable_tokens()->add_ids(4);
+  *encode.mutable_pieces() = pieces;
+  v1::EncodeRequest vectors;
+  v1::Matrix* const matrix = vectors.add_inputs()->mutable_vectors();
+  matrix->set_rows(2);
+  matrix->set_cols(3);
+  for (int i = 0; i < 6; ++i) matrix->add_values(static_cast<float>(i) - 2.5f);
+  vectors.set_output(v1::OutputKind::HIDDEN);
+  v1::DecodeRequest decode;
+  decode.add_targets()->set_text("ab");
+  *decode.mutable_pieces() = pieces;
+  v1::DecodeRequest translated;
+  translated.add_sources()->set_text("ab");
+  translated.add_targets()->mutable_tokens()->add_ids(1);
+  v1::GenerateRequest greedy;
+  greedy.mutable_prompt()->set_text("a");
+  greedy.set_max_new_tokens(3);
+  *greedy.mutable_pieces() = pieces;
+  v1::GenerateRequest beam;
+  beam.mutable_source()->set_text("ab");
+  beam.mutable_beam()->set_width(3);
+  beam.mutable_beam()->set_num_hypotheses(2);
+  beam.mutable_beam()->set_length_penalty(0.5f);
+  beam.add_stop_ids(3);
+  v1::GenerateRequest sample;
+  sample.mutable_sample()->set_temperature(1.5f);
+  sample.mutable_sample()->set_top_k(4);
+  sample.mutable_sample()->set_seed(7);
+  return {seed(0, 0, encode),     seed(0, 1, vectors), seed(1, 2, decode), seed(1, 3, translated),
+          seed(2, 2, greedy),     seed(2, 3, beam),    seed(2, 2, sample), seed(0, 3, encode)};
+}
+
+}  // namespace splineserve::testing
