@@ -268,8 +268,8 @@ TEST_P(GenerateTest, SamplingIsReproducibleByItsSeed) {
   request.max_new_tokens = 12;
   request.strategy = GenerationStrategy::kSample;
   // Hot enough that no logit decides alone.
-  for (const float logit : Decode({}).head.back())
-    request.temperature = std::max(request.temperature, std::abs(logit));
+  const std::vector<float> logits = Decode({}).head.back();
+  for (const float logit : logits) request.temperature = std::max(request.temperature, std::abs(logit));
   std::vector<std::vector<int32_t>> first;
   for (request.seed = 0; request.seed < 12; ++request.seed) first.push_back(Greedy(request).ids);
   for (request.seed = 0; request.seed < 12; ++request.seed) {
