@@ -52,7 +52,6 @@ void CheckRefusal(const absl::Status& status) {
   Promise(!status.message().empty());
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument:
-    case absl::StatusCode::kFailedPrecondition:
     case absl::StatusCode::kOutOfRange:
     case absl::StatusCode::kResourceExhausted:
       return;
