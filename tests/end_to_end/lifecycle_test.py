@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import threading
 import unittest
@@ -55,7 +54,7 @@ class Lifecycle(unittest.TestCase):
             writer = threading.Thread(target=lambda: (process.stdin.write(words), process.stdin.close()))
             writer.start()
             self.assertNotEqual(process.stdout.readline(), "")
-            server.process.send_signal(signal.SIGTERM)
+            server.drain()
             lines = process.stdout.read().splitlines()
             writer.join(PATIENCE)
             reader.join(PATIENCE)

@@ -45,6 +45,7 @@ class Server:
             encoding="utf-8",
             env=clean_environment(**environment),
         )
+        self._drained = False
         self.log: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -81,10 +82,15 @@ class Server:
         """One unary call."""
         return json.loads(self.client("call", method, text=json.dumps(request)))
 
-    def stop(self) -> int:
-        """SIGTERM; the exit status."""
-        if self.process.poll() is None:
+    def drain(self) -> None:
+        """Sends SIGTERM, once: a second one would end the server at once."""
+        if not self._drained and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+        self._drained = True
+
+    def stop(self) -> int:
+        """Drains; the exit status."""
+        self.drain()
         try:
             return self.process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
