@@ -1,4 +1,5 @@
-// What every call shares: the parts of the server that it uses, its cancellation, and its record in the telemetry.
+// What every call shares: the parts of the server that it uses, its cancellation, and its record in the
+// telemetry.
 #ifndef SPLINESERVE_SERVER_CALL_H_
 #define SPLINESERVE_SERVER_CALL_H_
 
@@ -58,7 +59,8 @@ class CallState {
 
   // Finds the model and keeps it for the call.
   absl::Status FindModel(const v1::ModelRef& ref) {
-    absl::StatusOr<std::shared_ptr<const LoadedModel>> found = parts_.registry.Find(ref.name(), ref.version());
+    absl::StatusOr<std::shared_ptr<const LoadedModel>> found =
+        parts_.registry.Find(ref.name(), ref.version());
     if (!found.ok()) return found.status();
     model_ = *std::move(found);
     record_.model = absl::StrCat(model_->name(), "/", model_->version());

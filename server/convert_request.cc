@@ -17,9 +17,10 @@ absl::Status Invalid(const std::string& where, const std::string& expected, cons
 absl::StatusOr<Matrix> ToMatrix(const v1::Matrix& matrix, const std::string& where) {
   const uint64_t expected = uint64_t{matrix.rows()} * matrix.cols();
   if (static_cast<uint64_t>(matrix.values_size()) != expected) {
-    return Invalid(absl::StrCat(where, ".values"),
-                   absl::StrCat("rows * cols = ", matrix.rows(), " * ", matrix.cols(), " = ", expected, " numbers"),
-                   absl::StrCat(matrix.values_size()));
+    return Invalid(
+        absl::StrCat(where, ".values"),
+        absl::StrCat("rows * cols = ", matrix.rows(), " * ", matrix.cols(), " = ", expected, " numbers"),
+        absl::StrCat(matrix.values_size()));
   }
   return Matrix{matrix.rows(), matrix.cols(), {matrix.values().begin(), matrix.values().end()}};
 }
@@ -31,7 +32,8 @@ absl::StatusOr<Sequence> ToSequence(const v1::Sequence& sequence, const std::str
     case v1::Sequence::kTokens:
       return TokenIds{{sequence.tokens().ids().begin(), sequence.tokens().ids().end()}};
     case v1::Sequence::kVectors: {
-      SPLINESERVE_ASSIGN_OR_RETURN(Matrix matrix, ToMatrix(sequence.vectors(), absl::StrCat(where, ".vectors")));
+      SPLINESERVE_ASSIGN_OR_RETURN(Matrix matrix,
+                                   ToMatrix(sequence.vectors(), absl::StrCat(where, ".vectors")));
       return matrix;
     }
     case v1::Sequence::FORM_NOT_SET:
@@ -40,12 +42,13 @@ absl::StatusOr<Sequence> ToSequence(const v1::Sequence& sequence, const std::str
   return absl::InternalError(absl::StrCat(where, ": a form that is not known here"));
 }
 
-absl::StatusOr<std::vector<Sequence>> ToSequences(const google::protobuf::RepeatedPtrField<v1::Sequence>& sequences,
-                                                  const char* field) {
+absl::StatusOr<std::vector<Sequence>> ToSequences(
+    const google::protobuf::RepeatedPtrField<v1::Sequence>& sequences, const char* field) {
   std::vector<Sequence> result;
   result.reserve(sequences.size());
   for (int i = 0; i < sequences.size(); ++i) {
-    SPLINESERVE_ASSIGN_OR_RETURN(Sequence sequence, ToSequence(sequences[i], absl::StrCat(field, "[", i, "]")));
+    SPLINESERVE_ASSIGN_OR_RETURN(Sequence sequence,
+                                 ToSequence(sequences[i], absl::StrCat(field, "[", i, "]")));
     result.push_back(std::move(sequence));
   }
   return result;
@@ -97,7 +100,8 @@ absl::StatusOr<PieceOptions> ToPieceOptions(const v1::PieceOptions& pieces) {
   SPLINESERVE_ASSIGN_OR_RETURN(options.detail, ToDetail(pieces.detail()));
   options.layers.assign(pieces.layers().begin(), pieces.layers().end());
   for (int i = 0; i < pieces.sites_size(); ++i) {
-    SPLINESERVE_ASSIGN_OR_RETURN(const Site site, ToSite(pieces.sites(i), absl::StrCat("pieces.sites[", i, "]")));
+    SPLINESERVE_ASSIGN_OR_RETURN(const Site site,
+                                 ToSite(pieces.sites(i), absl::StrCat("pieces.sites[", i, "]")));
     options.sites.push_back(site);
   }
   options.margins = pieces.margins();

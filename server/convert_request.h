@@ -1,5 +1,5 @@
-// Requests from the wire to the engine's. What only the wire can get wrong is checked here (enum values, matrix shapes);
-// everything else is the engine's to check, before it admits a request.
+// Requests from the wire to the engine's. What only the wire can get wrong is checked here (enum values,
+// matrix shapes); everything else is the engine's to check, before it admits a request.
 #ifndef SPLINESERVE_SERVER_CONVERT_REQUEST_H_
 #define SPLINESERVE_SERVER_CONVERT_REQUEST_H_
 
@@ -9,8 +9,8 @@
 
 namespace splineserve {
 
-// Pure functions; thread-safe. INVALID_ARGUMENT names the field ("inputs[2].vectors.values"), what was expected and what
-// was found. Cost: a copy of the request's numbers.
+// Pure functions; thread-safe. INVALID_ARGUMENT names the field ("inputs[2].vectors.values"), what was
+// expected and what was found. Cost: a copy of the request's numbers.
 absl::StatusOr<EncodeRequest> FromProto(const v1::EncodeRequest& request);
 absl::StatusOr<DecodeRequest> FromProto(const v1::DecodeRequest& request);
 absl::StatusOr<GenerateRequest> FromProto(const v1::GenerateRequest& request);

@@ -97,7 +97,8 @@ void ToProto(const GenerateEvent& event, bool margins, v1::GenerateResponse* out
   for (const TokenPiece& piece : event.prompt_pieces) ToProto(piece, margins, out->add_prompt_pieces());
   if (event.final) {
     v1::GenerationResult* const result = out->mutable_result();
-    for (const Hypothesis& hypothesis : event.hypotheses) ToProto(hypothesis, margins, result->add_hypotheses());
+    for (const Hypothesis& hypothesis : event.hypotheses)
+      ToProto(hypothesis, margins, result->add_hypotheses());
     ToProto(event.timing, result->mutable_timing());
   } else if (event.token.has_value()) {
     ToProto(*event.token, margins, out->mutable_token());

@@ -18,7 +18,8 @@ namespace splineserve {
 template <typename Response>
 class EvaluationCall final : public grpc::ServerUnaryReactor {
  public:
-  // `submit(model, engine request, token, done)` is Engine::Encode or Decode. Returns at once; the answer follows.
+  // `submit(model, engine request, token, done)` is Engine::Encode or Decode. Returns at once; the answer
+  // follows.
   template <typename Request, typename Submit>
   static grpc::ServerUnaryReactor* Start(const ServerParts& parts, const grpc::CallbackServerContext& context,
                                          std::string_view method, const Request& request, Response* response,
@@ -31,8 +32,8 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
   }
 
  private:
-  EvaluationCall(const ServerParts& parts, const grpc::CallbackServerContext& context, std::string_view method,
-                 Response* response)
+  EvaluationCall(const ServerParts& parts, const grpc::CallbackServerContext& context,
+                 std::string_view method, Response* response)
       : state_(parts, context, method), response_(response) {}
 
   template <typename Request, typename Submit>
@@ -44,7 +45,8 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
                   [this](absl::StatusOr<EvaluationResult> result) { Answer(std::move(result)); });
   }
 
-  // From the engine's executor: conversion and serialisation of a large result would hold up all other requests.
+  // From the engine's executor: conversion and serialisation of a large result would hold up all other
+  // requests.
   void Answer(absl::StatusOr<EvaluationResult> result) {
     auto shared = std::make_shared<absl::StatusOr<EvaluationResult>>(std::move(result));
     state_.parts().workers.Post([this, shared] { Finish(Convert(*shared)); });
@@ -56,7 +58,8 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
     CallRecord& record = state_.record();
     record.timing = result->timing;
     record.sequences = static_cast<int64_t>(result->results.size());
-    for (const SequenceResult& sequence : result->results) record.pieces += static_cast<int64_t>(sequence.pieces.size());
+    for (const SequenceResult& sequence : result->results)
+      record.pieces += static_cast<int64_t>(sequence.pieces.size());
     return state_.End(absl::OkStatus());
   }
 

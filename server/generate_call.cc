@@ -36,8 +36,8 @@ bool GenerateCall::OnEvent(absl::StatusOr<GenerateEvent> event) {
   queued_bytes_ += message.ByteSizeLong();
   if (queued_bytes_ > kMaxQueuedBytes && !queue_.empty()) {
     lock.unlock();
-    End(absl::ResourceExhaustedError(absl::StrCat("the client reads too slowly: expected at most ", kMaxQueuedBytes,
-                                                  " bytes of unread events")));
+    End(absl::ResourceExhaustedError(absl::StrCat("the client reads too slowly: expected at most ",
+                                                  kMaxQueuedBytes, " bytes of unread events")));
     return false;
   }
   queue_.push_back(std::move(message));
@@ -57,7 +57,8 @@ v1::GenerateResponse GenerateCall::Convert(const GenerateEvent& event) {
   if (event.final) {
     record.timing = event.timing;
     record.tokens = 0;
-    for (const Hypothesis& hypothesis : event.hypotheses) record.tokens += static_cast<int64_t>(hypothesis.tokens.size());
+    for (const Hypothesis& hypothesis : event.hypotheses)
+      record.tokens += static_cast<int64_t>(hypothesis.tokens.size());
   } else {
     record.tokens += event.token.has_value() ? 1 : 0;
   }

@@ -15,8 +15,9 @@ namespace splineserve {
 
 // Owns itself: deleted by gRPC's OnDone.
 //
-// Events wait in a queue while an earlier one is written. The engine must not wait for a slow client, so the queue is
-// bounded: a client that lets more than kMaxQueuedBytes wait loses its stream with RESOURCE_EXHAUSTED.
+// Events wait in a queue while an earlier one is written. The engine must not wait for a slow client, so the
+// queue is bounded: a client that lets more than kMaxQueuedBytes wait loses its stream with
+// RESOURCE_EXHAUSTED.
 class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
  public:
   static constexpr size_t kMaxQueuedBytes = size_t{8} << 20;
@@ -34,8 +35,8 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   v1::GenerateResponse Convert(const GenerateEvent& event);
   // Ends the stream with `status` after what is queued. At most once.
   void End(absl::Status status);
-  // Starts the next write, or finishes. Takes the held lock of mutex_ and gives it up; afterwards the call may be deleted:
-  // whatever decides that it ends must be set under the same lock.
+  // Starts the next write, or finishes. Takes the held lock of mutex_ and gives it up; afterwards the call
+  // may be deleted: whatever decides that it ends must be set under the same lock.
   void Advance(std::unique_lock<std::mutex> lock);
 
   void OnWriteDone(bool ok) override;

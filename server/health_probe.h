@@ -9,8 +9,8 @@
 
 namespace splineserve {
 
-// OK if the server at `address` (HOST:PORT) says SERVING within `timeout`; UNAVAILABLE if it says anything else; the call's
-// error otherwise.
+// OK if the server at `address` (HOST:PORT) says SERVING within `timeout`; UNAVAILABLE if it says anything
+// else; the call's error otherwise.
 absl::Status CheckHealth(const std::string& address, absl::Duration timeout);
 
 }  // namespace splineserve

@@ -7,8 +7,8 @@
 
 namespace splineserve {
 
-// Handlers run on gRPC's threads and return at once: they check, submit to the engine and leave. `parts` must outlive the
-// service.
+// Handlers run on gRPC's threads and return at once: they check, submit to the engine and leave. `parts` must
+// outlive the service.
 class InferenceService final : public v1::InferenceService::CallbackService {
  public:
   explicit InferenceService(const ServerParts& parts) : parts_(parts) {}

@@ -1,5 +1,6 @@
 #include "server/logging.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -49,6 +50,11 @@ void LogFromGrpc(gpr_log_func_args* args) {
   LogEvent(level, "grpc", {{"detail", args->message}, {"file", args->file}, {"line", args->line}});
 }
 
+// Protobuf complains of messages that do not parse: a client's fault, not ours.
+void LogFromProtobuf(google::protobuf::LogLevel, const char* file, int line, const std::string& message) {
+  LogEvent(LogLevel::kDebug, "protobuf", {{"detail", message}, {"file", file}, {"line", line}});
+}
+
 bool IsPlain(std::string_view text) {
   if (text.empty()) return false;
   for (const unsigned char c : text) {
@@ -65,10 +71,12 @@ std::string JsonString(std::string_view text) {
 
 void InitLogging(const std::string& level, const std::string& format) {
   json_format = format == "json";
-  Logger().set_level(spdlog::level::from_str(level));  // "error" and "warn" are known to it as well as its short forms
+  Logger().set_level(
+      spdlog::level::from_str(level));  // "error" and "warn" are known to it as well as its short forms
   Logger().set_pattern(json_format ? R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l",%v})"
                                    : "%Y-%m-%dT%H:%M:%S.%e%z %l %v");
   gpr_set_log_function(LogFromGrpc);
+  google::protobuf::SetLogHandler(LogFromProtobuf);
 }
 
 bool LogEnabled(LogLevel level) { return Logger().should_log(ToSpdlog(level)); }

@@ -44,7 +44,8 @@ int Serve(const ServerOptions& options) {
 
 int Main(int argc, char** argv) {
   const char* const target = std::getenv("SPLINESERVE_TARGET");
-  const auto parsed = ParseServerOptions(std::vector<std::string>(argv + 1, argv + argc), target == nullptr ? "" : target);
+  const auto parsed =
+      ParseServerOptions(std::vector<std::string>(argv + 1, argv + argc), target == nullptr ? "" : target);
   if (const auto* exit = std::get_if<EarlyExit>(&parsed)) {
     std::cout << exit->out;
     std::cerr << exit->err;

@@ -11,8 +11,9 @@ namespace splineserve {
 namespace {
 
 bool Reply(mg_connection* connection, const char* status, const char* type, const std::string& body) {
-  const std::string head = absl::StrCat("HTTP/1.1 ", status, "\r\nContent-Type: ", type,
-                                        "\r\nContent-Length: ", body.size(), "\r\nCache-Control: no-store\r\n\r\n");
+  const std::string head =
+      absl::StrCat("HTTP/1.1 ", status, "\r\nContent-Type: ", type, "\r\nContent-Length: ", body.size(),
+                   "\r\nCache-Control: no-store\r\n\r\n");
   mg_write(connection, head.data(), head.size());
   mg_write(connection, body.data(), body.size());
   return true;
@@ -46,7 +47,8 @@ class CivetEndpoint final : public MetricsEndpoint {
   CivetEndpoint(const std::string& address, const Telemetry& telemetry)
       : metrics_(telemetry),
         health_(telemetry),
-        server_(std::vector<std::string>{"listening_ports", address, "num_threads", "2", "request_timeout_ms", "10000"}) {
+        server_(std::vector<std::string>{"listening_ports", address, "num_threads", "2", "request_timeout_ms",
+                                         "10000"}) {
     server_.addHandler("/metrics$", metrics_);
     server_.addHandler("/healthz$", health_);
   }
@@ -75,8 +77,8 @@ absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(const st
     if (endpoint->FindPort()) return endpoint;
   } catch (const CivetException&) {
   }
-  return absl::UnavailableError(absl::StrCat("cannot listen on ", address,
-                                             " for metrics: is the port taken, or the address not of this machine?"));
+  return absl::UnavailableError(absl::StrCat(
+      "cannot listen on ", address, " for metrics: is the port taken, or the address not of this machine?"));
 }
 
 }  // namespace splineserve

@@ -1,4 +1,5 @@
-// Metrics over HTTP: GET /metrics (Prometheus' text format) and /healthz (200 while serving, 503 while draining).
+// Metrics over HTTP: GET /metrics (Prometheus' text format) and /healthz (200 while serving, 503 while
+// draining).
 #ifndef SPLINESERVE_SERVER_METRICS_ENDPOINT_H_
 #define SPLINESERVE_SERVER_METRICS_ENDPOINT_H_
 
@@ -13,8 +14,8 @@ namespace splineserve {
 // Serves from two threads of its own until it is destroyed.
 class MetricsEndpoint {
  public:
-  // `address` is HOST:PORT, port 0 for a free one. `telemetry` must outlive the endpoint. UNAVAILABLE if the address cannot
-  // be listened on.
+  // `address` is HOST:PORT, port 0 for a free one. `telemetry` must outlive the endpoint. UNAVAILABLE if the
+  // address cannot be listened on.
   static absl::StatusOr<std::unique_ptr<MetricsEndpoint>> Start(const std::string& address,
                                                                 const Telemetry& telemetry);
   virtual ~MetricsEndpoint() = default;

@@ -12,7 +12,8 @@ namespace {
 // A client's string as a message shows it: quoted, escaped, at most 100 bytes.
 std::string Quoted(std::string_view text) {
   const bool cut = text.size() > 100;
-  return absl::StrCat("\"", absl::CEscape(absl::string_view(text.data(), cut ? 100 : text.size())), cut ? "...\"" : "\"");
+  return absl::StrCat("\"", absl::CEscape(absl::string_view(text.data(), cut ? 100 : text.size())),
+                      cut ? "...\"" : "\"");
 }
 
 std::string Versions(const std::map<uint32_t, ModelRegistry::ModelPtr>& versions) {
@@ -25,15 +26,16 @@ std::string Versions(const std::map<uint32_t, ModelRegistry::ModelPtr>& versions
 absl::StatusOr<ModelRegistry> ModelRegistry::Load(const std::string& repository) {
   SPLINESERVE_ASSIGN_OR_RETURN(const std::vector<RepositoryEntry> entries, ListRepository(repository));
   if (entries.empty()) {
-    return absl::NotFoundError(
-        absl::StrCat(repository, ": expected models as MODEL/VERSION/config.json or MODEL/config.json, found none"));
+    return absl::NotFoundError(absl::StrCat(
+        repository, ": expected models as MODEL/VERSION/config.json or MODEL/config.json, found none"));
   }
   ModelRegistry registry;
   for (const RepositoryEntry& entry : entries) {
     absl::StatusOr<ModelPtr> model = LoadedModel::Load(entry.name, entry.version, entry.path);
     if (!model.ok()) {
-      return absl::Status(model.status().code(), absl::StrCat("model ", entry.name, " version ", entry.version, " (",
-                                                              entry.path, "): ", model.status().message()));
+      return absl::Status(model.status().code(),
+                          absl::StrCat("model ", entry.name, " version ", entry.version, " (", entry.path,
+                                       "): ", model.status().message()));
     }
     SPLINESERVE_RETURN_IF_ERROR(registry.Add(*std::move(model)));
   }
@@ -56,7 +58,8 @@ absl::StatusOr<ModelRegistry::ModelPtr> ModelRegistry::Find(std::string_view nam
   }
   const auto found = models_.find(name);
   if (found == models_.end()) {
-    return absl::NotFoundError(absl::StrCat("model.name: ", Quoted(name), " is not loaded; loaded: ", Names()));
+    return absl::NotFoundError(
+        absl::StrCat("model.name: ", Quoted(name), " is not loaded; loaded: ", Names()));
   }
   const auto& versions = found->second;
   if (version == 0) return versions.rbegin()->second;

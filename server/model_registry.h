@@ -19,14 +19,16 @@ class ModelRegistry {
  public:
   using ModelPtr = std::shared_ptr<const LoadedModel>;
 
-  // Loads every model of the repository, or none: the error is that of ListRepository, NOT_FOUND for a repository without
-  // models, or the first bad model's with its name, version and path before the message. Cost: reading all weights.
+  // Loads every model of the repository, or none: the error is that of ListRepository, NOT_FOUND for a
+  // repository without models, or the first bad model's with its name, version and path before the message.
+  // Cost: reading all weights.
   static absl::StatusOr<ModelRegistry> Load(const std::string& repository);
 
   // ALREADY_EXISTS if the name has this version.
   absl::Status Add(ModelPtr model);
 
-  // `version` 0 is the highest one. INVALID_ARGUMENT for an empty name, NOT_FOUND otherwise; both say what is loaded.
+  // `version` 0 is the highest one. INVALID_ARGUMENT for an empty name, NOT_FOUND otherwise; both say what is
+  // loaded.
   absl::StatusOr<ModelPtr> Find(std::string_view name, uint32_t version) const;
 
   // By name, then version.

@@ -30,13 +30,15 @@ grpc::ServerUnaryReactor* ModelService::ListModels(grpc::CallbackServerContext* 
                                                    const v1::ListModelsRequest* request,
                                                    v1::ListModelsResponse* response) {
   return Answer(parts_, context, "ListModels", [&](CallState&) {
-    for (const auto& model : parts_.registry.List()) *response->add_models() = ToModelInfo(*model, parts_.facts);
+    for (const auto& model : parts_.registry.List())
+      *response->add_models() = ToModelInfo(*model, parts_.facts);
     return absl::OkStatus();
   });
 }
 
 grpc::ServerUnaryReactor* ModelService::GetModel(grpc::CallbackServerContext* context,
-                                                 const v1::GetModelRequest* request, v1::GetModelResponse* response) {
+                                                 const v1::GetModelRequest* request,
+                                                 v1::GetModelResponse* response) {
   return Answer(parts_, context, "GetModel", [&](CallState& state) -> absl::Status {
     SPLINESERVE_RETURN_IF_ERROR(state.FindModel(request->model()));
     *response->mutable_model() = ToModelInfo(*state.model(), parts_.facts);

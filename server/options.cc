@@ -13,9 +13,11 @@ namespace {
 
 constexpr char kFooter[] =
     "Environment:\n"
-    "  SPLINESERVE_TARGET          run on this SIMD target (avx512, avx2, neon, portable) instead of the best one\n"
+    "  SPLINESERVE_TARGET          run on this SIMD target (avx512, avx2, neon, portable) instead of the "
+    "best one\n"
     "\n"
-    "Sizes in bytes take suffixes: 64MiB, 1g. SIGTERM and SIGINT drain the server; a second one ends it at once.\n"
+    "Sizes in bytes take suffixes: 64MiB, 1g. SIGTERM and SIGINT drain the server; a second one ends it at "
+    "once.\n"
     "\n"
     "Examples:\n"
     "  splineserve --model-repository models/repository\n"
@@ -59,12 +61,16 @@ void Declare(CLI::App& app, RawOptions& raw) {
   add("--model-repository", o.model_repository, "folder of models: DIR/MODEL/VERSION/config.json (required)")
       ->type_name("DIR")
       ->group("Serving");
-  add("--listen", o.listen, "HOST:PORT for gRPC; port 0 takes a free one")->check(CheckAddress)->type_name("HOST:PORT")->group("Serving");
+  add("--listen", o.listen, "HOST:PORT for gRPC; port 0 takes a free one")
+      ->check(CheckAddress)
+      ->type_name("HOST:PORT")
+      ->group("Serving");
   add("--metrics", o.metrics, "HOST:PORT for HTTP /metrics and /healthz; \"off\" for none")
       ->check(CheckMetricsAddress)
       ->type_name("HOST:PORT")
       ->group("Serving");
-  add("--threads", e.threads, "threads that evaluate; 0 for as many as the process may use")->group("Serving");
+  add("--threads", e.threads, "threads that evaluate; 0 for as many as the process may use")
+      ->group("Serving");
   add("--drain-grace", raw.drain_grace_seconds, "seconds that running requests have to end after SIGTERM")
       ->check(CLI::Range(0.0, 86400.0))
       ->type_name("SECONDS")
@@ -89,7 +95,8 @@ void Declare(CLI::App& app, RawOptions& raw) {
       ->group("Logging");
 
   add("--check-health", o.check_health, "ask the server at HOST:PORT for its health, exit with 0 or 1")
-      ->check(CheckAddress)->type_name("HOST:PORT")
+      ->check(CheckAddress)
+      ->type_name("HOST:PORT")
       ->group("Health");
 }
 
@@ -98,8 +105,8 @@ absl::Status Validate(const ServerOptions& options) {
   if (options.model_repository.empty()) return absl::InvalidArgumentError("--model-repository is required");
   constexpr size_t kMost = std::numeric_limits<int32_t>::max();
   if (options.max_message_bytes < 1 || options.max_message_bytes > kMost) {
-    return absl::InvalidArgumentError(absl::StrCat("--max-message-bytes: expected 1 to ", kMost, ", found ",
-                                                   options.max_message_bytes));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--max-message-bytes: expected 1 to ", kMost, ", found ", options.max_message_bytes));
   }
   return Engine::ValidateOptions(options.engine);
 }

@@ -1,4 +1,5 @@
-// Everything that the command line and the environment of `splineserve` can say, parsed and checked in one place.
+// Everything that the command line and the environment of `splineserve` can say, parsed and checked in one
+// place.
 #ifndef SPLINESERVE_SERVER_OPTIONS_H_
 #define SPLINESERVE_SERVER_OPTIONS_H_
 
@@ -20,10 +21,10 @@ struct ServerOptions {
   EngineOptions engine;
   size_t max_message_bytes = size_t{64} << 20;  // of one received message
   absl::Duration drain_grace = absl::Seconds(30);
-  std::string log_level = "info";    // trace, debug, info, warn, error, off
-  std::string log_format = "text";   // text, json
-  std::string simd_target;           // SPLINESERVE_TARGET: a kernel set's name; empty for the best
-  std::string check_health;          // HOST:PORT to ask instead of serving; empty: serve
+  std::string log_level = "info";   // trace, debug, info, warn, error, off
+  std::string log_format = "text";  // text, json
+  std::string simd_target;          // SPLINESERVE_TARGET: a kernel set's name; empty for the best
+  std::string check_health;         // HOST:PORT to ask instead of serving; empty: serve
 };
 
 // The program has nothing (more) to do: --help, --version or bad usage.
@@ -33,7 +34,8 @@ struct EarlyExit {
   std::string err;
 };
 
-// Parses and validates; prints nothing, exits never. `simd_target` is the value of SPLINESERVE_TARGET or empty.
+// Parses and validates; prints nothing, exits never. `simd_target` is the value of SPLINESERVE_TARGET or
+// empty.
 std::variant<ServerOptions, EarlyExit> ParseServerOptions(const std::vector<std::string>& arguments,
                                                           const std::string& simd_target);
 

@@ -1,4 +1,5 @@
-// Threads that turn results into messages, so that neither the engine's executor nor gRPC's threads wait for it.
+// Threads that turn results into messages, so that neither the engine's executor nor gRPC's threads wait for
+// it.
 #ifndef SPLINESERVE_SERVER_RESPONSE_WORKERS_H_
 #define SPLINESERVE_SERVER_RESPONSE_WORKERS_H_
 
@@ -12,7 +13,8 @@
 
 namespace splineserve {
 
-// A queue of tasks and the threads that run them. The queue is as long as the engine's bounds let results wait. Thread-safe.
+// A queue of tasks and the threads that run them. The queue is as long as the engine's bounds let results
+// wait. Thread-safe.
 class ResponseWorkers {
  public:
   explicit ResponseWorkers(size_t threads);

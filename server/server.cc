@@ -15,6 +15,7 @@
 #include "core/base/status_macros.h"
 #include "server/inference_service.h"
 #include "server/logging.h"
+#include "server/malformed_requests.h"
 #include "server/metrics_endpoint.h"
 #include "server/model_service.h"
 
@@ -28,7 +29,8 @@ constexpr std::chrono::seconds kCloseGrace{2};
 void SetChannelArguments(const ServerOptions& options, grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
   builder.SetMaxSendMessageSize(-1);
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second server on the port must fail, not share it
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT,
+                             0);  // a second server on the port must fail, not share it
   // Dead peers are noticed within 80 s; clients may ping every 10 s, with or without calls.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
@@ -51,7 +53,11 @@ class GrpcServer final : public Server {
         engine_(options.engine, kernels),
         telemetry_(engine_, registry_.List().size()),
         workers_(kResponseThreads),
-        parts_{registry_, engine_, telemetry_, workers_, {options.engine, options.max_message_bytes, kernels.name}},
+        parts_{registry_,
+               engine_,
+               telemetry_,
+               workers_,
+               {options.engine, options.max_message_bytes, kernels.name}},
         inference_(parts_),
         models_(parts_) {}
 
@@ -66,6 +72,9 @@ class GrpcServer final : public Server {
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;
     SetChannelArguments(options_, builder);
+    std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
+    interceptors.push_back(MakeMalformedRequestInterceptor(telemetry_));
+    builder.experimental().SetInterceptorCreators(std::move(interceptors));
     int port = 0;
     builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port);
     builder.RegisterService(&inference_);
@@ -83,7 +92,8 @@ class GrpcServer final : public Server {
 
   void LogStart() const {
     std::vector<LogField> fields;
-    for (const auto& [name, value] : DescribeOptions(options_)) fields.emplace_back(name, std::string_view(value));
+    for (const auto& [name, value] : DescribeOptions(options_))
+      fields.emplace_back(name, std::string_view(value));
     fields.emplace_back("target", engine_.kernels().name);
     fields.emplace_back("pool_threads", engine_.threads());
     fields.emplace_back("metrics_port", metrics_port());
@@ -109,7 +119,8 @@ class GrpcServer final : public Server {
   void SetServing(bool serving) {
     telemetry_.SetServing(serving);
     grpc::HealthCheckServiceInterface* const health = server_->GetHealthCheckService();
-    for (const char* service : {"", v1::InferenceService::service_full_name(), v1::ModelService::service_full_name()}) {
+    for (const char* service :
+         {"", v1::InferenceService::service_full_name(), v1::ModelService::service_full_name()}) {
       health->SetServingStatus(service, serving);
     }
   }
@@ -137,7 +148,8 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, ModelRegistry registry) {
   absl::StatusOr<const KernelSet*> kernels = SelectKernelSet(options.simd_target);
   if (!kernels.ok()) {
-    return absl::Status(kernels.status().code(), absl::StrCat("SPLINESERVE_TARGET: ", kernels.status().message()));
+    return absl::Status(kernels.status().code(),
+                        absl::StrCat("SPLINESERVE_TARGET: ", kernels.status().message()));
   }
   auto server = std::make_unique<GrpcServer>(options, std::move(registry), **kernels);
   SPLINESERVE_RETURN_IF_ERROR(server->Listen());

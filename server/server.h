@@ -15,9 +15,9 @@ namespace splineserve {
 
 class Server {
  public:
-  // Loads the models, starts the engine, then listens; logs one line with everything in force. Whatever fails is returned
-  // and nothing is left running: a bad model (see ModelRegistry::Load), a SIMD target that this machine lacks
-  // (see SelectKernelSet), UNAVAILABLE for an address that cannot be listened on.
+  // Loads the models, starts the engine, then listens; logs one line with everything in force. Whatever fails
+  // is returned and nothing is left running: a bad model (see ModelRegistry::Load), a SIMD target that this
+  // machine lacks (see SelectKernelSet), UNAVAILABLE for an address that cannot be listened on.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options);
   // The same over models that are loaded already; options.model_repository is not read.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, ModelRegistry registry);
@@ -28,8 +28,8 @@ class Server {
   virtual int metrics_port() const = 0;            // 0: no metrics
   virtual const Engine& engine() const = 0;
 
-  // Reports NOT_SERVING, refuses new requests with UNAVAILABLE, waits up to `grace` for the running ones, ends the rest with
-  // UNAVAILABLE, then stops listening. Blocks; idempotent; not thread-safe.
+  // Reports NOT_SERVING, refuses new requests with UNAVAILABLE, waits up to `grace` for the running ones,
+  // ends the rest with UNAVAILABLE, then stops listening. Blocks; idempotent; not thread-safe.
   virtual void Drain(absl::Duration grace) = 0;
 };
 

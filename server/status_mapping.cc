@@ -51,7 +51,8 @@ std::string Cut(std::string_view message) {
   if (message.size() <= kMaxStatusMessageBytes) return std::string(message);
   constexpr std::string_view kEnd = " [...]";
   size_t end = kMaxStatusMessageBytes - kEnd.size();
-  while (end > 0 && (static_cast<unsigned char>(message[end]) & 0xC0) == 0x80) --end;  // not inside a code point
+  while (end > 0 && (static_cast<unsigned char>(message[end]) & 0xC0) == 0x80)
+    --end;  // not inside a code point
   return std::string(message.substr(0, end)).append(kEnd);
 }
 
@@ -59,7 +60,8 @@ std::string Cut(std::string_view message) {
 
 grpc::Status ToGrpcStatus(const absl::Status& status) {
   if (status.ok()) return grpc::Status::OK;
-  return grpc::Status(ToGrpcCode(status.code()), Cut(std::string_view(status.message().data(), status.message().size())));
+  return grpc::Status(ToGrpcCode(status.code()),
+                      Cut(std::string_view(status.message().data(), status.message().size())));
 }
 
 }  // namespace splineserve

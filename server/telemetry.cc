@@ -30,18 +30,21 @@ class EngineCollector : public prometheus::Collectable {
     using prometheus::MetricType;
     const EngineStats stats = engine_.stats();
     return {
-        One("splineserve_queued_requests", "Requests waiting for evaluation", MetricType::Gauge, stats.queued_requests),
+        One("splineserve_queued_requests", "Requests waiting for evaluation", MetricType::Gauge,
+            stats.queued_requests),
         One("splineserve_queued_bytes", "Estimated memory of queued and running requests", MetricType::Gauge,
             stats.queued_bytes),
         One("splineserve_active_generations", "Sequences being generated", MetricType::Gauge,
             stats.active_generations),
         One("splineserve_batches_total", "Batches evaluated", MetricType::Counter, stats.batches),
-        One("splineserve_tokens_total", "Tokens evaluated, encoder and decoder", MetricType::Counter, stats.tokens),
+        One("splineserve_tokens_total", "Tokens evaluated, encoder and decoder", MetricType::Counter,
+            stats.tokens),
     };
   }
 
  private:
-  static prometheus::MetricFamily One(const char* name, const char* help, prometheus::MetricType type, double value) {
+  static prometheus::MetricFamily One(const char* name, const char* help, prometheus::MetricType type,
+                                      double value) {
     prometheus::ClientMetric metric;
     metric.gauge.value = value;
     metric.counter.value = value;
@@ -78,7 +81,12 @@ class Telemetry::Families {
         .Register(registry_)
         .Add({{"version", kVersion}, {"simd_target", engine.kernels().name}})
         .Set(1);
-    prometheus::BuildGauge().Name("splineserve_models").Help("Loaded models").Register(registry_).Add({}).Set(models);
+    prometheus::BuildGauge()
+        .Name("splineserve_models")
+        .Help("Loaded models")
+        .Register(registry_)
+        .Add({})
+        .Set(models);
   }
 
   std::string Serialize() const {
@@ -94,19 +102,24 @@ class Telemetry::Families {
   const EngineCollector engine_;
 
  public:
-  prometheus::Family<prometheus::Counter>& requests =
-      prometheus::BuildCounter().Name("splineserve_requests_total").Help("Ended calls by code").Register(registry_);
-  prometheus::Family<prometheus::Gauge>& in_flight =
-      prometheus::BuildGauge().Name("splineserve_requests_in_flight").Help("Calls not ended").Register(registry_);
+  prometheus::Family<prometheus::Counter>& requests = prometheus::BuildCounter()
+                                                          .Name("splineserve_requests_total")
+                                                          .Help("Ended calls by code")
+                                                          .Register(registry_);
+  prometheus::Family<prometheus::Gauge>& in_flight = prometheus::BuildGauge()
+                                                         .Name("splineserve_requests_in_flight")
+                                                         .Help("Calls not ended")
+                                                         .Register(registry_);
   prometheus::Family<prometheus::Histogram>& duration =
       prometheus::BuildHistogram()
           .Name("splineserve_request_duration_seconds")
           .Help("From the arrival of a request to the end of its call")
           .Register(registry_);
-  prometheus::Family<prometheus::Histogram>& queue = prometheus::BuildHistogram()
-                                                         .Name("splineserve_request_queue_seconds")
-                                                         .Help("From admission to the start of the work; answered calls")
-                                                         .Register(registry_);
+  prometheus::Family<prometheus::Histogram>& queue =
+      prometheus::BuildHistogram()
+          .Name("splineserve_request_queue_seconds")
+          .Help("From admission to the start of the work; answered calls")
+          .Register(registry_);
   prometheus::Counter& generated = prometheus::BuildCounter()
                                        .Name("splineserve_generated_tokens_total")
                                        .Help("Tokens sent by Generate")
@@ -119,7 +132,8 @@ class Telemetry::Families {
                                     .Add({});
 };
 
-Telemetry::Telemetry(const Engine& engine, size_t models) : families_(std::make_unique<Families>(engine, models)) {}
+Telemetry::Telemetry(const Engine& engine, size_t models)
+    : families_(std::make_unique<Families>(engine, models)) {}
 Telemetry::~Telemetry() = default;
 
 void Telemetry::CallStarted(std::string_view method) {
@@ -131,7 +145,8 @@ void Telemetry::CallEnded(const CallRecord& record) {
   const std::string code = CodeName(record.status.code());
   families_->in_flight.Add({{"method", method}}).Decrement();
   families_->requests.Add({{"method", method}, {"code", code}}).Increment();
-  families_->duration.Add({{"method", method}}, LatencyBuckets()).Observe(absl::ToDoubleSeconds(record.duration));
+  families_->duration.Add({{"method", method}}, LatencyBuckets())
+      .Observe(absl::ToDoubleSeconds(record.duration));
   if (record.status.ok()) {
     families_->queue.Add({{"method", method}}, LatencyBuckets())
         .Observe(static_cast<double>(record.timing.queue_us) * 1e-6);

@@ -36,7 +36,8 @@ class Telemetry {
   ~Telemetry();
 
   void CallStarted(std::string_view method);
-  // Counts and logs: OK and what clients do wrong at debug level, what the server must refuse at info, INTERNAL at error.
+  // Counts and logs: OK and what clients do wrong at debug level, what the server must refuse at info,
+  // INTERNAL at error.
   void CallEnded(const CallRecord& record);
 
   // All metrics in Prometheus' text format.

@@ -27,7 +27,8 @@ TestModel::TestModel(const std::string& config_json, const ModelOptions& options
 
 Example RandomExample(Random* random, const ModelConfig& config, bool decode) {
   Example example;
-  if (decode && config.has_encoder()) example.source = RandomInput(random, config.input, RandomLength(random));
+  if (decode && config.has_encoder())
+    example.source = RandomInput(random, config.input, RandomLength(random));
   example.input = RandomInput(random, decode ? config.decoder_input() : config.input, RandomLength(random));
   return example;
 }
@@ -89,8 +90,9 @@ DecodeRequest ToDecodeRequest(const ModelConfig& config, const std::vector<Examp
 
 PieceOptions AllPieces() { return {.detail = PieceDetail::kBits, .margins = true}; }
 
-absl::StatusOr<EvaluationResult> Evaluate(Engine* engine, const TestModel& model, const std::vector<Example>& examples,
-                                     bool decode, OutputKind output, const PieceOptions& pieces) {
+absl::StatusOr<EvaluationResult> Evaluate(Engine* engine, const TestModel& model,
+                                          const std::vector<Example>& examples, bool decode,
+                                          OutputKind output, const PieceOptions& pieces) {
   if (!decode) {
     EncodeRequest request = ToEncodeRequest(examples);
     request.output = output;
@@ -108,7 +110,8 @@ bool HasHead(const ModelConfig& config, bool decode) {
 }
 
 absl::StatusOr<std::vector<ReferenceResult<float>>> RunAll(Engine* engine, const TestModel& model,
-                                                           const std::vector<Example>& examples, bool decode) {
+                                                           const std::vector<Example>& examples,
+                                                           bool decode) {
   SPLINESERVE_ASSIGN_OR_RETURN(const EvaluationResult hidden,
                                Evaluate(engine, model, examples, decode, OutputKind::kHidden, AllPieces()));
   std::vector<ReferenceResult<float>> results;

@@ -1,5 +1,5 @@
-// The engine and the reference side by side: one model loaded by both, the same sequences through either, results in
-// one form.
+// The engine and the reference side by side: one model loaded by both, the same sequences through either,
+// results in one form.
 #ifndef SPLINESERVE_TESTS_ENGINE_ENGINE_RUNNER_H_
 #define SPLINESERVE_TESTS_ENGINE_ENGINE_RUNNER_H_
 
@@ -62,15 +62,18 @@ DecodeRequest ToDecodeRequest(const ModelConfig& config, const std::vector<Examp
 PieceOptions AllPieces();
 
 // One request with all examples through Encode or Decode.
-absl::StatusOr<EvaluationResult> Evaluate(Engine* engine, const TestModel& model, const std::vector<Example>& examples,
-                                     bool decode, OutputKind output, const PieceOptions& pieces);
+absl::StatusOr<EvaluationResult> Evaluate(Engine* engine, const TestModel& model,
+                                          const std::vector<Example>& examples, bool decode,
+                                          OutputKind output, const PieceOptions& pieces);
 
-// Hidden rows with pieces, and head rows without where the stack has a head: two requests, one result an example.
+// Hidden rows with pieces, and head rows without where the stack has a head: two requests, one result an
+// example.
 absl::StatusOr<std::vector<ReferenceResult<float>>> RunAll(Engine* engine, const TestModel& model,
                                                            const std::vector<Example>& examples, bool decode);
 bool HasHead(const ModelConfig& config, bool decode);
 
-// Hidden, head, tokens and sequence id: all bits equal; or within the tolerance for models that are not EXACT.
+// Hidden, head, tokens and sequence id: all bits equal; or within the tolerance for models that are not
+// EXACT.
 void ExpectExact(const ReferenceResult<float>& expected, const ReferenceResult<float>& actual);
 void ExpectNear(const ReferenceResult<double>& expected, const ReferenceResult<float>& actual);
 

@@ -21,7 +21,8 @@ void ExpectGoldenExact(const GoldenCase& expected, const ReferenceResult<float>&
   EXPECT_TRUE(GroupsEqual(expected.first_token, actual.tokens.front().groups));
   EXPECT_TRUE(GroupsEqual(expected.last_token, actual.tokens.back().groups));
   ASSERT_EQ(expected.piece_ids.size(), actual.tokens.size());
-  for (size_t i = 0; i < actual.tokens.size(); ++i) EXPECT_EQ(expected.piece_ids[i], actual.tokens[i].id) << i;
+  for (size_t i = 0; i < actual.tokens.size(); ++i)
+    EXPECT_EQ(expected.piece_ids[i], actual.tokens[i].id) << i;
   EXPECT_EQ(expected.sequence_id, actual.sequence_id);
 }
 
@@ -43,7 +44,8 @@ TEST_P(EngineGoldenTest, EveryKernelSetAndThreadCount) {
   const TestModel model(golden.directory);
   const bool decode = model.config().has_decoder();
   std::vector<Example> examples;
-  for (const GoldenCase& golden_case : golden.cases) examples.push_back({golden_case.source, golden_case.input});
+  for (const GoldenCase& golden_case : golden.cases)
+    examples.push_back({golden_case.source, golden_case.input});
   for (const KernelSet* kernels : AvailableKernelSets()) {
     for (const size_t threads : {1, 2}) {
       const std::unique_ptr<Engine> engine = MakeEngine(*kernels, threads);

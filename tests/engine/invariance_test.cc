@@ -1,5 +1,6 @@
-// What must not change a result: who else is in the batch, how many threads, which kernel set, whether requests are
-// joined, whether pieces are asked for. All compared bit for bit, for models that are not EXACT too.
+// What must not change a result: who else is in the batch, how many threads, which kernel set, whether
+// requests are joined, whether pieces are asked for. All compared bit for bit, for models that are not EXACT
+// too.
 #include <algorithm>
 #include <limits>
 #include <memory>
@@ -99,9 +100,11 @@ TEST_P(InvarianceTest, PiecesDoNotChangeOutputs) {
   SCOPED_TRACE(config_);
   const auto all = Evaluate(engine_.get(), *model_, examples_, decode_, OutputKind::kHidden, AllPieces());
   ASSERT_TRUE(all.ok()) << all.status();
-  for (const PieceDetail detail : {PieceDetail::kNone, PieceDetail::kId, PieceDetail::kCounts, PieceDetail::kBits}) {
+  for (const PieceDetail detail :
+       {PieceDetail::kNone, PieceDetail::kId, PieceDetail::kCounts, PieceDetail::kBits}) {
     SCOPED_TRACE(absl::StrCat("detail ", static_cast<int>(detail)));
-    const auto some = Evaluate(engine_.get(), *model_, examples_, decode_, OutputKind::kHidden, {.detail = detail});
+    const auto some =
+        Evaluate(engine_.get(), *model_, examples_, decode_, OutputKind::kHidden, {.detail = detail});
     ASSERT_TRUE(some.ok()) << some.status();
     for (size_t i = 0; i < examples_.size(); ++i) {
       const SequenceResult& expected = all->results[i];
@@ -116,8 +119,9 @@ TEST_P(InvarianceTest, PiecesDoNotChangeOutputs) {
         for (size_t g = 0; g < groups.size(); ++g) {
           EXPECT_EQ(expected.pieces[token].groups[g].open, groups[g].open);
           EXPECT_EQ(expected.pieces[token].groups[g].width, groups[g].width);
-          EXPECT_EQ(detail == PieceDetail::kBits ? expected.pieces[token].groups[g].bits : std::vector<uint8_t>(),
-                    groups[g].bits);
+          EXPECT_EQ(
+              detail == PieceDetail::kBits ? expected.pieces[token].groups[g].bits : std::vector<uint8_t>(),
+              groups[g].bits);
         }
       }
     }
@@ -127,7 +131,8 @@ TEST_P(InvarianceTest, PiecesDoNotChangeOutputs) {
 // Filters choose which groups are listed; ids and token margins always cover all of them.
 TEST_P(InvarianceTest, FiltersListASubset) {
   SCOPED_TRACE(config_);
-  const size_t last = (decode_ ? model_->config().num_decoder_layers : model_->config().num_encoder_layers) - 1;
+  const size_t last =
+      (decode_ ? model_->config().num_decoder_layers : model_->config().num_encoder_layers) - 1;
   for (const Site site : {Site::kSelfAttention, Site::kCrossAttention, Site::kFeedForward}) {
     PieceOptions options = AllPieces();
     options.layers = {last};
@@ -181,7 +186,8 @@ TEST_P(InvarianceTest, IdsAreTheHashesOfTheReturnedBits) {
 // Requests that wait together run as one batch, each with its own options, and answer as if they were alone.
 TEST_P(InvarianceTest, RequestsJoinedByTheEngine) {
   SCOPED_TRACE(config_);
-  const auto submit = [&](const std::vector<Example>& examples, const PieceOptions& pieces, PendingRequest* pending) {
+  const auto submit = [&](const std::vector<Example>& examples, const PieceOptions& pieces,
+                          PendingRequest* pending) {
     const auto token = std::make_shared<CancellationToken>();
     if (!decode_) {
       EncodeRequest request = ToEncodeRequest(examples);
@@ -197,12 +203,14 @@ TEST_P(InvarianceTest, RequestsJoinedByTheEngine) {
   std::vector<PendingRequest> pending(examples_.size());
   int64_t tokens = 0;
   {
-    const HeldExecutor held = decode_ ? HeldExecutor(engine_.get(), model_->loaded(),
-                                       ToDecodeRequest(model_->config(), {examples_[0]}))
-                        : HeldExecutor(engine_.get(), model_->loaded(), ToEncodeRequest({examples_[0]}));
+    const HeldExecutor held =
+        decode_
+            ? HeldExecutor(engine_.get(), model_->loaded(), ToDecodeRequest(model_->config(), {examples_[0]}))
+            : HeldExecutor(engine_.get(), model_->loaded(), ToEncodeRequest({examples_[0]}));
     for (size_t i = 0; i < examples_.size(); ++i) {
       tokens += static_cast<int64_t>(examples_[i].input.size() + examples_[i].source.size());
-      const absl::Status status = submit({examples_[i]}, i % 2 == 0 ? AllPieces() : PieceOptions{}, &pending[i]);
+      const absl::Status status =
+          submit({examples_[i]}, i % 2 == 0 ? AllPieces() : PieceOptions{}, &pending[i]);
       ASSERT_TRUE(status.ok()) << status;
     }
   }
@@ -220,14 +228,15 @@ TEST_P(InvarianceTest, RequestsJoinedByTheEngine) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Models, InvarianceTest,
-    ::testing::Combine(::testing::Values(Architecture::kEncoder, Architecture::kDecoder, Architecture::kEncoderDecoder),
-                       ::testing::Bool(), ::testing::Range(1, 7)),
-    [](const auto& info) {
-      return absl::StrCat(std::string(Name(std::get<0>(info.param))), std::get<1>(info.param) ? "_exact_" : "_inexact_",
-                          std::get<2>(info.param));
-    });
+INSTANTIATE_TEST_SUITE_P(Models, InvarianceTest,
+                         ::testing::Combine(::testing::Values(Architecture::kEncoder, Architecture::kDecoder,
+                                                              Architecture::kEncoderDecoder),
+                                            ::testing::Bool(), ::testing::Range(1, 7)),
+                         [](const auto& info) {
+                           return absl::StrCat(std::string(Name(std::get<0>(info.param))),
+                                               std::get<1>(info.param) ? "_exact_" : "_inexact_",
+                                               std::get<2>(info.param));
+                         });
 
 }  // namespace
 }  // namespace splineserve::testing

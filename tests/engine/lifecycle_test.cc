@@ -76,9 +76,12 @@ TEST_F(LifecycleTest, ExpiredWhileWaiting) {
   std::vector<PendingRequest> pending(2);
   {
     HeldExecutor held(engine_.get(), model_.loaded(), Tokens());
-    ASSERT_TRUE(Submit(&pending[0], std::make_shared<CancellationToken>(clock_.Now() + absl::Seconds(5), clock_)).ok());
     ASSERT_TRUE(
-        Submit(&pending[1], std::make_shared<CancellationToken>(clock_.Now() + absl::Seconds(50), clock_)).ok());
+        Submit(&pending[0], std::make_shared<CancellationToken>(clock_.Now() + absl::Seconds(5), clock_))
+            .ok());
+    ASSERT_TRUE(
+        Submit(&pending[1], std::make_shared<CancellationToken>(clock_.Now() + absl::Seconds(50), clock_))
+            .ok());
     clock_.Advance(absl::Seconds(10));
   }
   EXPECT_EQ(absl::StatusCode::kDeadlineExceeded, pending[0].Wait().status().code());
@@ -89,15 +92,14 @@ TEST_F(LifecycleTest, ExpiredWhileWaiting) {
 class ReadingClock : public Clock {
  public:
   explicit ReadingClock(int reads) : left_(reads) {}
-  absl::Time Now() const override {
-    return absl::FromUnixSeconds(left_.fetch_sub(1) > 0 ? 0 : 1000);
-  }
+  absl::Time Now() const override { return absl::FromUnixSeconds(left_.fetch_sub(1) > 0 ? 0 : 1000); }
 
  private:
   mutable std::atomic<int> left_;
 };
 
-// The deadline is looked at between layers: the later it passes, the later the request stops, until it is in time.
+// The deadline is looked at between layers: the later it passes, the later the request stops, until it is in
+// time.
 TEST_F(LifecycleTest, DeadlineStopsWorkBetweenLayers) {
   Start();
   int stopped_after_admission = 0;
@@ -174,7 +176,8 @@ TEST_F(LifecycleTest, BatchesRespectTheTokenLimit) {
     sixes += request.Wait()->timing.batch_tokens == 6;
   }
   EXPECT_EQ(4, sixes);  // two and two of three tokens each, and one alone
-  const auto alone = engine_->EncodeAndWait(model_.loaded(), Tokens(20));  // larger than a batch: a batch of its own
+  const auto alone =
+      engine_->EncodeAndWait(model_.loaded(), Tokens(20));  // larger than a batch: a batch of its own
   ASSERT_TRUE(alone.ok()) << alone.status();
   EXPECT_EQ(20, alone->timing.batch_tokens);
 }
@@ -209,13 +212,13 @@ TEST_F(LifecycleTest, DestructionAnswersEveryRequestOnce) {
 }
 
 TEST_F(LifecycleTest, OptionsOfZeroAreRefused) {
-  const auto expect_refused = [](size_t EngineOptions::* field) {
+  const auto expect_refused = [](size_t EngineOptions::*field) {
     EngineOptions options;
     options.*field = 0;
     EXPECT_EQ(absl::StatusCode::kInvalidArgument, Engine::ValidateOptions(options).code());
   };
   EXPECT_TRUE(Engine::ValidateOptions({}).ok());
-  for (size_t EngineOptions::* const field :
+  for (size_t EngineOptions::*const field :
        {&EngineOptions::max_queue_requests, &EngineOptions::max_queue_bytes, &EngineOptions::max_batch_tokens,
         &EngineOptions::max_active_generations, &EngineOptions::max_sequences_per_request,
         &EngineOptions::max_tokens_per_sequence, &EngineOptions::max_tokens_per_request,

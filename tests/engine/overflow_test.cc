@@ -1,4 +1,5 @@
-// Numbers that overflow float32: the request fails with OUT_OF_RANGE naming layer and token, and nobody else's does.
+// Numbers that overflow float32: the request fails with OUT_OF_RANGE naming layer and token, and nobody
+// else's does.
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -31,7 +32,8 @@ bool Finite(const Rows<float>& rows) {
   return true;
 }
 
-// Over random exact models and inputs of every magnitude, the engine refuses exactly what overflows in the reference.
+// Over random exact models and inputs of every magnitude, the engine refuses exactly what overflows in the
+// reference.
 TEST(OverflowTest, FailsWhereTheReferenceOverflowsAndOnlyThere) {
   size_t overflowed = 0, fine = 0;
   std::vector<std::unique_ptr<Engine>> engines;
@@ -57,8 +59,10 @@ TEST(OverflowTest, FailsWhereTheReferenceOverflowsAndOnlyThere) {
     for (const std::unique_ptr<Engine>& engine : engines) {
       SCOPED_TRACE(engine->kernels().name);
       for (const PieceDetail detail : {PieceDetail::kNone, PieceDetail::kBits}) {
-        const auto actual = Evaluate(engine.get(), model, {example}, decode, OutputKind::kHidden, {.detail = detail});
-        ASSERT_EQ(expected.overflowed ? absl::StatusCode::kOutOfRange : absl::StatusCode::kOk, actual.status().code())
+        const auto actual =
+            Evaluate(engine.get(), model, {example}, decode, OutputKind::kHidden, {.detail = detail});
+        ASSERT_EQ(expected.overflowed ? absl::StatusCode::kOutOfRange : absl::StatusCode::kOk,
+                  actual.status().code())
             << actual.status();
         if (!expected.overflowed) {
           ASSERT_TRUE(Finite(ToRows(actual->results[0].output)));

@@ -34,8 +34,8 @@ class PendingRequest {
   std::shared_ptr<State> state_ = std::make_shared<State>();
 };
 
-// Holds the executor inside a callback, so that a test decides what waits in the queue when it goes on. (Callbacks must
-// not block; this one does it on purpose.)
+// Holds the executor inside a callback, so that a test decides what waits in the queue when it goes on.
+// (Callbacks must not block; this one does it on purpose.)
 class HeldExecutor {
  public:
   // Returns once the executor stands still. `request` must be valid for `model`.

@@ -35,7 +35,8 @@ void AddActivations(Random* random, bool exact, Json* config) {
   const Words exact_norms = {"none", "affine"}, norms = {"none", "affine", "layer_norm", "rms_norm"};
   const auto is_exact = [](const Json& c) {
     const auto gate = [](const std::string& name) { return name == "relu" || name == "relu2"; };
-    return gate(c["attention_activation"]) && gate(c["hidden_act"]) && (c["norm"] == "none" || c["norm"] == "affine");
+    return gate(c["attention_activation"]) && gate(c["hidden_act"]) &&
+           (c["norm"] == "none" || c["norm"] == "affine");
   };
   do {
     (*config)["attention_activation"] = random->Pick(exact ? gates : attention);

@@ -1,5 +1,5 @@
-// The reference itself equals the golden vectors, which were made by other hands. What the engine is compared with
-// elsewhere is thereby anchored outside this project.
+// The reference itself equals the golden vectors, which were made by other hands. What the engine is compared
+// with elsewhere is thereby anchored outside this project.
 #include <optional>
 #include <string>
 
@@ -39,7 +39,8 @@ void ExpectExact(const GoldenCase& expected, const ReferenceResult<float>& actua
   EXPECT_TRUE(GroupsEqual(expected.first_token, actual.tokens.front().groups));
   EXPECT_TRUE(GroupsEqual(expected.last_token, actual.tokens.back().groups));
   ASSERT_EQ(expected.piece_ids.size(), actual.tokens.size());
-  for (size_t i = 0; i < actual.tokens.size(); ++i) EXPECT_EQ(expected.piece_ids[i], actual.tokens[i].id) << i;
+  for (size_t i = 0; i < actual.tokens.size(); ++i)
+    EXPECT_EQ(expected.piece_ids[i], actual.tokens[i].id) << i;
   EXPECT_EQ(expected.sequence_id, actual.sequence_id);
 }
 

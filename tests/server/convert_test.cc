@@ -67,31 +67,45 @@ TEST(ConvertRequestTest, DefaultsAreTheEngines) {
 }
 
 TEST(ConvertRequestTest, WhatOnlyTheWireCanGetWrongIsRefusedWithItsPlace) {
-  EXPECT_EQ(Refusal(FromProto(FromJson<v1::EncodeRequest>(
-                                  R"({"inputs": [{}, {}, {"vectors": {"rows": 3, "cols": 4, "values": [1]}}]})"))
-                        .status()),
-            "inputs[2].vectors.values: expected rows * cols = 3 * 4 = 12 numbers, found 1");
+  EXPECT_EQ(
+      Refusal(FromProto(FromJson<v1::EncodeRequest>(
+                            R"({"inputs": [{}, {}, {"vectors": {"rows": 3, "cols": 4, "values": [1]}}]})"))
+                  .status()),
+      "inputs[2].vectors.values: expected rows * cols = 3 * 4 = 12 numbers, found 1");
   EXPECT_THAT(Refusal(FromProto(FromJson<v1::EncodeRequest>(
                                     R"({"inputs": [{"vectors": {"rows": 4294967295, "cols": 4294967295}}]})"))
                           .status()),
               HasSubstr("found 0"));
-  EXPECT_THAT(Refusal(FromProto(FromJson<v1::DecodeRequest>(R"({"sources": [{"vectors": {"values": [1]}}]})")).status()),
-              HasSubstr("sources[0].vectors.values"));
-  EXPECT_THAT(Refusal(FromProto(FromJson<v1::GenerateRequest>(R"({"prompt": {"vectors": {"rows": 1, "cols": 1}}})")).status()),
-              HasSubstr("prompt.vectors.values"));
+  EXPECT_THAT(
+      Refusal(
+          FromProto(FromJson<v1::DecodeRequest>(R"({"sources": [{"vectors": {"values": [1]}}]})")).status()),
+      HasSubstr("sources[0].vectors.values"));
+  EXPECT_THAT(
+      Refusal(FromProto(FromJson<v1::GenerateRequest>(R"({"prompt": {"vectors": {"rows": 1, "cols": 1}}})"))
+                  .status()),
+      HasSubstr("prompt.vectors.values"));
   EXPECT_EQ(Refusal(FromProto(FromJson<v1::EncodeRequest>(R"({"output": 9})")).status()),
             "output: expected HIDDEN or HEAD, found 9");
   EXPECT_EQ(Refusal(FromProto(FromJson<v1::DecodeRequest>(R"({"pieces": {"detail": -1}})")).status()),
             "pieces.detail: expected NONE, ID, COUNTS or BITS, found -1");
-  EXPECT_THAT(Refusal(FromProto(FromJson<v1::GenerateRequest>(R"({"pieces": {"sites": ["FEED_FORWARD", 0]}})")).status()),
-              HasSubstr("pieces.sites[1]: expected SELF_ATTENTION, CROSS_ATTENTION or FEED_FORWARD, found UNSPECIFIED"));
+  EXPECT_THAT(
+      Refusal(
+          FromProto(FromJson<v1::GenerateRequest>(R"({"pieces": {"sites": ["FEED_FORWARD", 0]}})")).status()),
+      HasSubstr(
+          "pieces.sites[1]: expected SELF_ATTENTION, CROSS_ATTENTION or FEED_FORWARD, found UNSPECIFIED"));
 }
 
 TEST(ConvertResponseTest, GroupsAreGatheredByLayer) {
   TokenPiece piece;
   piece.id = std::string(16, 'x');
   piece.margin = 0.5f;
-  piece.groups = {{.layer = 0, .site = Site::kSelfAttention, .head = 1, .width = 9, .open = 2, .bits = {0x81, 0x00}, .margin = 1},
+  piece.groups = {{.layer = 0,
+                   .site = Site::kSelfAttention,
+                   .head = 1,
+                   .width = 9,
+                   .open = 2,
+                   .bits = {0x81, 0x00},
+                   .margin = 1},
                   {.layer = 0, .site = Site::kFeedForward, .width = 3, .open = 0, .bits = {0}},
                   {.layer = 2, .site = Site::kCrossAttention, .width = 1, .open = 1, .bits = {1}}};
   v1::TokenPiece out;
@@ -130,7 +144,10 @@ TEST(ConvertResponseTest, EventsOfAGeneration) {
 
   GenerateEvent last;
   last.final = true;
-  last.hypotheses = {{.tokens = {{.id = 7}, {.id = 8}}, .text = "gh", .score = -1.5f, .finish_reason = FinishReason::kStopId}};
+  last.hypotheses = {{.tokens = {{.id = 7}, {.id = 8}},
+                      .text = "gh",
+                      .score = -1.5f,
+                      .finish_reason = FinishReason::kStopId}};
   last.timing = {1, 2, 3};
   v1::GenerateResponse final;
   ToProto(last, false, &final);

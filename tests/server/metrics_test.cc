@@ -48,15 +48,16 @@ TEST_F(MetricsTest, CallsAreCounted) {
   EXPECT_THAT(telemetry_.Metrics(), HasSubstr("splineserve_requests_in_flight{method=\"Encode\"} 3"));
   telemetry_.CallEnded(Record(absl::OkStatus()));
   telemetry_.CallEnded(Record(absl::InvalidArgumentError("x")));
-  EXPECT_THAT(telemetry_.Metrics(),
-              AllOf(HasSubstr("splineserve_requests_in_flight{method=\"Encode\"} 1"),
-                    HasSubstr("splineserve_requests_total{code=\"OK\",method=\"Encode\"} 1"),
-                    HasSubstr("splineserve_requests_total{code=\"INVALID_ARGUMENT\",method=\"Encode\"} 1"),
-                    HasSubstr("splineserve_request_duration_seconds_bucket{method=\"Encode\",le=\"0.0025\"} 0"),
-                    HasSubstr("splineserve_request_duration_seconds_bucket{method=\"Encode\",le=\"0.005\"} 2"),
-                    HasSubstr("splineserve_generated_tokens_total 10"), HasSubstr("splineserve_pieces_total 14"),
-                    HasSubstr("splineserve_queued_requests 0"), HasSubstr("splineserve_models 3"),
-                    HasSubstr("simd_target=\"portable\"")));
+  EXPECT_THAT(
+      telemetry_.Metrics(),
+      AllOf(HasSubstr("splineserve_requests_in_flight{method=\"Encode\"} 1"),
+            HasSubstr("splineserve_requests_total{code=\"OK\",method=\"Encode\"} 1"),
+            HasSubstr("splineserve_requests_total{code=\"INVALID_ARGUMENT\",method=\"Encode\"} 1"),
+            HasSubstr("splineserve_request_duration_seconds_bucket{method=\"Encode\",le=\"0.0025\"} 0"),
+            HasSubstr("splineserve_request_duration_seconds_bucket{method=\"Encode\",le=\"0.005\"} 2"),
+            HasSubstr("splineserve_generated_tokens_total 10"), HasSubstr("splineserve_pieces_total 14"),
+            HasSubstr("splineserve_queued_requests 0"), HasSubstr("splineserve_models 3"),
+            HasSubstr("simd_target=\"portable\"")));
 }
 
 TEST_F(MetricsTest, HttpAnswers) {

@@ -38,12 +38,12 @@ TEST(OptionsTest, DefaultsAreThoseOfTheManual) {
 }
 
 TEST(OptionsTest, EveryOptionReachesItsField) {
-  const ServerOptions o = Good({"--model-repository=/m", "--listen=[::1]:0", "--metrics=off", "--threads=3",
-                                "--drain-grace=1.5", "--max-queue-requests=11", "--max-queue-bytes=12MiB",
-                                "--max-batch-tokens=13", "--max-active-generations=14",
-                                "--max-sequences-per-request=15", "--max-tokens-per-sequence=16",
-                                "--max-tokens-per-request=17", "--max-new-tokens=18", "--max-beam-width=19",
-                                "--max-message-bytes=20k", "--log-level=debug", "--log-format=json"});
+  const ServerOptions o =
+      Good({"--model-repository=/m", "--listen=[::1]:0", "--metrics=off", "--threads=3", "--drain-grace=1.5",
+            "--max-queue-requests=11", "--max-queue-bytes=12MiB", "--max-batch-tokens=13",
+            "--max-active-generations=14", "--max-sequences-per-request=15", "--max-tokens-per-sequence=16",
+            "--max-tokens-per-request=17", "--max-new-tokens=18", "--max-beam-width=19",
+            "--max-message-bytes=20k", "--log-level=debug", "--log-format=json"});
   EXPECT_EQ(o.listen, "[::1]:0");
   EXPECT_EQ(o.metrics, "");
   EXPECT_EQ(o.engine.threads, 3u);
@@ -70,15 +70,23 @@ TEST(OptionsTest, HelpAndVersionExitWithZeroAndBadUsageWithTwo) {
   EXPECT_EQ(Exit({"--version"}).status, 0);
 
   EXPECT_THAT(Exit({}).err, HasSubstr("--model-repository is required"));
-  const std::vector<std::vector<std::string>> bad = {
-      {}, {"--bogus"}, {"--model-repository"}, {"stray"},
-      {"--model-repository=/m", "--listen=8001"}, {"--model-repository=/m", "--listen=host:"},
-      {"--model-repository=/m", "--listen=host:65536"}, {"--model-repository=/m", "--listen=::1:80"},
-      {"--model-repository=/m", "--metrics=nowhere"}, {"--model-repository=/m", "--threads=-1"},
-      {"--model-repository=/m", "--drain-grace=-1"}, {"--model-repository=/m", "--log-level=loud"},
-      {"--model-repository=/m", "--log-format=xml"}, {"--model-repository=/m", "--max-message-bytes=0"},
-      {"--model-repository=/m", "--max-message-bytes=3GiB"}, {"--model-repository=/m", "--max-batch-tokens=0"},
-      {"--check-health=nowhere"}};
+  const std::vector<std::vector<std::string>> bad = {{},
+                                                     {"--bogus"},
+                                                     {"--model-repository"},
+                                                     {"stray"},
+                                                     {"--model-repository=/m", "--listen=8001"},
+                                                     {"--model-repository=/m", "--listen=host:"},
+                                                     {"--model-repository=/m", "--listen=host:65536"},
+                                                     {"--model-repository=/m", "--listen=::1:80"},
+                                                     {"--model-repository=/m", "--metrics=nowhere"},
+                                                     {"--model-repository=/m", "--threads=-1"},
+                                                     {"--model-repository=/m", "--drain-grace=-1"},
+                                                     {"--model-repository=/m", "--log-level=loud"},
+                                                     {"--model-repository=/m", "--log-format=xml"},
+                                                     {"--model-repository=/m", "--max-message-bytes=0"},
+                                                     {"--model-repository=/m", "--max-message-bytes=3GiB"},
+                                                     {"--model-repository=/m", "--max-batch-tokens=0"},
+                                                     {"--check-health=nowhere"}};
   for (const auto& arguments : bad) {
     const EarlyExit exit = Exit(arguments);
     EXPECT_EQ(exit.status, 2) << (arguments.empty() ? "" : arguments.back());

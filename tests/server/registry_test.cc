@@ -24,7 +24,8 @@ TEST(ModelRegistryTest, FindsByNameAndVersion) {
   const absl::Status unknown = registry->Find("encodr", 0).status();
   EXPECT_EQ(unknown.code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(unknown.message(),
-            "model.name: \"encodr\" is not loaded; loaded: decoder (1), encoder (1, 3), translator (1), vectors (1)");
+            "model.name: \"encodr\" is not loaded; loaded: decoder (1), encoder (1, 3), translator (1), "
+            "vectors (1)");
   const absl::Status version = registry->Find("encoder", 2).status();
   EXPECT_EQ(version.code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(version.message(), "model.version: \"encoder\" has no version 2; loaded: 1, 3");
@@ -47,7 +48,8 @@ TEST(ModelRegistryTest, OneBadModelFailsTheRepositoryAndIsNamed) {
 
 TEST(ModelRegistryTest, EmptyAndMissingRepositories) {
   const testing::TempDir repository;
-  EXPECT_THAT(std::string(ModelRegistry::Load(repository.path()).status().message()), HasSubstr("found none"));
+  EXPECT_THAT(std::string(ModelRegistry::Load(repository.path()).status().message()),
+              HasSubstr("found none"));
   EXPECT_EQ(ModelRegistry::Load(repository.Path("missing")).status().code(), absl::StatusCode::kNotFound);
 }
 
@@ -58,7 +60,8 @@ TEST(StatusMappingTest, CodesAndMessagesAreKept) {
     EXPECT_EQ(static_cast<int>(status.error_code()), code);
     EXPECT_EQ(status.error_message(), "why");
   }
-  EXPECT_EQ(ToGrpcStatus(absl::Status(static_cast<absl::StatusCode>(77), "?")).error_code(), grpc::StatusCode::UNKNOWN);
+  EXPECT_EQ(ToGrpcStatus(absl::Status(static_cast<absl::StatusCode>(77), "?")).error_code(),
+            grpc::StatusCode::UNKNOWN);
 }
 
 TEST(StatusMappingTest, LongMessagesAreCutBetweenCodePoints) {

@@ -35,7 +35,8 @@ inline constexpr char kEncoderDecoderConfig[] = R"({"model_type": "spline_transf
 "target_vocabulary": {"file": "target.txt", "split": "whitespace"},
 "head": {"kind": "linear", "size": 9}, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0})";
 
-inline void AddModel(const TempDir& repository, const std::string& folder, const char* config, uint64_t seed) {
+inline void AddModel(const TempDir& repository, const std::string& folder, const char* config,
+                     uint64_t seed) {
   for (const auto& [name, contents] : BuildModel(config, {.seed = seed})) {
     repository.Write(absl::StrCat(folder, "/", name), contents);
   }

@@ -20,15 +20,15 @@ AssertionResult CompareRows(const Rows<T>& expected, const Rows<T>& actual, cons
   }
   for (size_t row = 0; row < expected.size(); ++row) {
     if (expected[row].size() != actual[row].size()) {
-      return AssertionFailure() << "row " << row << ": expected " << expected[row].size() << " columns, found "
-                                << actual[row].size();
+      return AssertionFailure() << "row " << row << ": expected " << expected[row].size()
+                                << " columns, found " << actual[row].size();
     }
     for (size_t column = 0; column < expected[row].size(); ++column) {
       if (same(expected[row][column], actual[row][column])) continue;
-      return AssertionFailure() << absl::StrFormat("row %d of %d, column %d of %d: expected %.9g (%a), found %.9g (%a)",
-                                                   row, expected.size(), column, expected[row].size(),
-                                                   expected[row][column], expected[row][column],
-                                                   actual[row][column], actual[row][column]);
+      return AssertionFailure() << absl::StrFormat(
+                 "row %d of %d, column %d of %d: expected %.9g (%a), found %.9g (%a)", row, expected.size(),
+                 column, expected[row].size(), expected[row][column], expected[row][column],
+                 actual[row][column], actual[row][column]);
     }
   }
   return AssertionSuccess();
@@ -39,8 +39,8 @@ bool SamePlace(const ReferenceGroup& a, const ReferenceGroup& b) {
 }
 
 template <typename Same>
-AssertionResult CompareGroups(const std::vector<ReferenceGroup>& expected, const std::vector<ReferenceGroup>& actual,
-                              const Same& same) {
+AssertionResult CompareGroups(const std::vector<ReferenceGroup>& expected,
+                              const std::vector<ReferenceGroup>& actual, const Same& same) {
   if (expected.size() != actual.size()) {
     return AssertionFailure() << "expected " << expected.size() << " groups, found " << actual.size();
   }
@@ -53,8 +53,9 @@ AssertionResult CompareGroups(const std::vector<ReferenceGroup>& expected, const
 }
 
 template <typename SameGroups, typename IdMatters>
-AssertionResult CompareTokens(const std::vector<ReferenceToken>& expected, const std::vector<ReferenceToken>& actual,
-                              const SameGroups& same_groups, const IdMatters& id_matters) {
+AssertionResult CompareTokens(const std::vector<ReferenceToken>& expected,
+                              const std::vector<ReferenceToken>& actual, const SameGroups& same_groups,
+                              const IdMatters& id_matters) {
   if (expected.size() != actual.size()) {
     return AssertionFailure() << "expected " << expected.size() << " tokens, found " << actual.size();
   }
@@ -79,26 +80,28 @@ AssertionResult RowsNear(const Rows<double>& expected, const Rows<double>& actua
   return CompareRows(expected, actual, [=](double a, double b) { return std::abs(a - b) <= tolerance; });
 }
 
-AssertionResult GroupsEqual(const std::vector<ReferenceGroup>& expected, const std::vector<ReferenceGroup>& actual) {
+AssertionResult GroupsEqual(const std::vector<ReferenceGroup>& expected,
+                            const std::vector<ReferenceGroup>& actual) {
   return CompareGroups(expected, actual, [](const ReferenceGroup& a, const ReferenceGroup& b) {
     return a.open == b.open && a.bits == b.bits && a.margin == b.margin;
   });
 }
 
-AssertionResult GroupsNear(const std::vector<ReferenceGroup>& expected, const std::vector<ReferenceGroup>& actual,
-                           double tolerance) {
+AssertionResult GroupsNear(const std::vector<ReferenceGroup>& expected,
+                           const std::vector<ReferenceGroup>& actual, double tolerance) {
   return CompareGroups(expected, actual, [=](const ReferenceGroup& a, const ReferenceGroup& b) {
     if (!(std::abs(a.margin - b.margin) <= tolerance)) return false;
     return a.margin <= tolerance || (a.open == b.open && a.bits == b.bits);
   });
 }
 
-AssertionResult TokensEqual(const std::vector<ReferenceToken>& expected, const std::vector<ReferenceToken>& actual) {
+AssertionResult TokensEqual(const std::vector<ReferenceToken>& expected,
+                            const std::vector<ReferenceToken>& actual) {
   return CompareTokens(expected, actual, GroupsEqual, [](const ReferenceToken&) { return true; });
 }
 
-AssertionResult TokensNear(const std::vector<ReferenceToken>& expected, const std::vector<ReferenceToken>& actual,
-                           double tolerance) {
+AssertionResult TokensNear(const std::vector<ReferenceToken>& expected,
+                           const std::vector<ReferenceToken>& actual, double tolerance) {
   return CompareTokens(
       expected, actual, [=](const auto& a, const auto& b) { return GroupsNear(a, b, tolerance); },
       [=](const ReferenceToken& token) { return Decided(token, tolerance); });
@@ -130,7 +133,8 @@ std::string Describe(const ReferenceGroup& group) {
   static constexpr const char* kSites[] = {"self_attention", "cross_attention", "feed_forward"};
   return absl::StrFormat("{layer %d %s head %d width %d open %d bits %s margin %.9g}", group.layer,
                          kSites[static_cast<size_t>(group.site)], group.head, group.width, group.open,
-                         absl::BytesToHexString(std::string(group.bits.begin(), group.bits.end())), group.margin);
+                         absl::BytesToHexString(std::string(group.bits.begin(), group.bits.end())),
+                         group.margin);
 }
 
 }  // namespace splineserve::testing

@@ -1,5 +1,5 @@
-// How results are compared: for equality where the arithmetic is exact, else to a stated tolerance. Every function names
-// the first place that differs, with what was expected and found.
+// How results are compared: for equality where the arithmetic is exact, else to a stated tolerance. Every
+// function names the first place that differs, with what was expected and found.
 #ifndef SPLINESERVE_TESTS_TESTING_COMPARISON_H_
 #define SPLINESERVE_TESTS_TESTING_COMPARISON_H_
 
@@ -18,7 +18,8 @@ inline constexpr double kSmoothTolerance = 1e-4;
 ::testing::AssertionResult RowsEqual(const Rows<float>& expected, const Rows<float>& actual);
 
 // |actual - expected| <= relative * LargestEntry(expected), everywhere.
-::testing::AssertionResult RowsNear(const Rows<double>& expected, const Rows<double>& actual, double relative);
+::testing::AssertionResult RowsNear(const Rows<double>& expected, const Rows<double>& actual,
+                                    double relative);
 
 // Ids, groups, bits, counts and margins, all equal.
 ::testing::AssertionResult TokensEqual(const std::vector<ReferenceToken>& expected,
@@ -26,7 +27,8 @@ inline constexpr double kSmoothTolerance = 1e-4;
 ::testing::AssertionResult GroupsEqual(const std::vector<ReferenceGroup>& expected,
                                        const std::vector<ReferenceGroup>& actual);
 
-// The same groups; margins within `tolerance`; bits and counts equal in every group whose expected margin is above it.
+// The same groups; margins within `tolerance`; bits and counts equal in every group whose expected margin is
+// above it.
 ::testing::AssertionResult GroupsNear(const std::vector<ReferenceGroup>& expected,
                                       const std::vector<ReferenceGroup>& actual, double tolerance);
 

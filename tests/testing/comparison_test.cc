@@ -1,4 +1,5 @@
-// The comparisons must be able to fail: each is shown one planted error of every kind that it is there to find.
+// The comparisons must be able to fail: each is shown one planted error of every kind that it is there to
+// find.
 #include "tests/testing/comparison.h"
 
 #include <cmath>
@@ -37,9 +38,17 @@ TEST(RowsNearTest, ToleranceIsRelativeToTheLargestEntry) {
 }
 
 ReferenceToken SomeToken() {
-  return {.id = "0123456789abcdef",
-          .groups = {{.layer = 1, .site = Site::kSelfAttention, .head = 2, .width = 3, .open = 1, .bits = {4}, .margin = 0.5},
-                     {.layer = 1, .site = Site::kFeedForward, .width = 9, .open = 2, .bits = {1, 1}, .margin = 0.25}}};
+  return {
+      .id = "0123456789abcdef",
+      .groups = {
+          {.layer = 1,
+           .site = Site::kSelfAttention,
+           .head = 2,
+           .width = 3,
+           .open = 1,
+           .bits = {4},
+           .margin = 0.5},
+          {.layer = 1, .site = Site::kFeedForward, .width = 9, .open = 2, .bits = {1, 1}, .margin = 0.25}}};
 }
 
 TEST(TokensEqualTest, SeesEveryField) {

@@ -15,9 +15,9 @@ struct GoldenCase {
   ReferenceInput source;  // encoder_decoder only
   ReferenceInput input;   // of the stack whose rows are given: `input` of an encoder, else `target`
   Rows<float> hidden;
-  Rows<float> head;                                  // empty without a head
-  std::vector<std::string> piece_ids;                // one a token: 16 bytes, or empty
-  std::string sequence_id;                           // 16 bytes, or empty
+  Rows<float> head;                                     // empty without a head
+  std::vector<std::string> piece_ids;                   // one a token: 16 bytes, or empty
+  std::string sequence_id;                              // 16 bytes, or empty
   std::vector<ReferenceGroup> first_token, last_token;  // margins as written: float64 where not exact
 };
 
@@ -30,8 +30,8 @@ struct GoldenModel {
   std::vector<GoldenCase> cases;
 };
 
-// Names of all golden models, sorted: the folders of $SPLINESERVE_SOURCE_DIR/tests/golden. Throws std::runtime_error
-// if there is none.
+// Names of all golden models, sorted: the folders of $SPLINESERVE_SOURCE_DIR/tests/golden. Throws
+// std::runtime_error if there is none.
 std::vector<std::string> GoldenNames();
 
 // Throws std::runtime_error (or nlohmann's exceptions) for a file that is not as the README says.

@@ -157,7 +157,8 @@ Rows<T> ReferenceModel<T>::Embed(const std::string& stack, const InputConfig& in
     return x;
   }
   Rows<T> vectors;
-  for (const std::vector<float>& vector : sequence.vectors) vectors.emplace_back(vector.begin(), vector.end());
+  for (const std::vector<float>& vector : sequence.vectors)
+    vectors.emplace_back(vector.begin(), vector.end());
   x = Linear(stack + ".input_proj", vectors);
   for (size_t p = 0; p < x.size(); ++p) {
     for (size_t c = 0; c < d; ++c) x[p][c] = x[p][c] + PositionValue(stack, p, c);
@@ -200,8 +201,8 @@ Rows<T> ReferenceModel<T>::Attention(const std::string& name, size_t layer, Site
   if (!Finite(q) || !Finite(k) || !Finite(v)) result->overflowed = true;
   const AttentionActivation activation = config_.attention_activation;
   const bool gated = activation == AttentionActivation::kRelu || activation == AttentionActivation::kRelu2;
-  const bool divided =
-      config_.attention_normalizer == AttentionNormalizer::kVisible && activation != AttentionActivation::kSoftmax;
+  const bool divided = config_.attention_normalizer == AttentionNormalizer::kVisible &&
+                       activation != AttentionActivation::kSoftmax;
 
   Rows<T> concatenated(q.size(), std::vector<T>(config_.attention_size()));
   for (size_t i = 0; i < q.size(); ++i) {
@@ -261,7 +262,8 @@ Rows<T> ReferenceModel<T>::FeedForward(const std::string& name, size_t layer, co
 // Pre-norm: x + f(norm(x)). Post-norm: norm(x + f(x)). Without residual the "x +" is dropped.
 template <typename T>
 template <typename Function>
-Rows<T> ReferenceModel<T>::Sublayer(const Rows<T>& x, const std::string& norm_name, const Function& function) const {
+Rows<T> ReferenceModel<T>::Sublayer(const Rows<T>& x, const std::string& norm_name,
+                                    const Function& function) const {
   const bool pre = config_.norm_placement == NormPlacement::kPre;
   Rows<T> out = function(pre ? Norm(norm_name, x) : x);
   if (config_.residual) {
@@ -313,14 +315,16 @@ Rows<T> ReferenceModel<T>::Head(const Rows<T>& hidden) const {
 
 template <typename T>
 ReferenceResult<T> ReferenceModel<T>::Encode(const ReferenceInput& input) const {
-  ReferenceResult<T> result = Stack("encoder", config_.num_encoder_layers, Embed("encoder", config_.input, input),
-                                    /*causal=*/false, /*memory=*/nullptr);
+  ReferenceResult<T> result =
+      Stack("encoder", config_.num_encoder_layers, Embed("encoder", config_.input, input),
+            /*causal=*/false, /*memory=*/nullptr);
   if (!config_.has_decoder()) result.head = Head(result.hidden);
   return result;
 }
 
 template <typename T>
-ReferenceResult<T> ReferenceModel<T>::Decode(const ReferenceInput& source, const ReferenceInput& target) const {
+ReferenceResult<T> ReferenceModel<T>::Decode(const ReferenceInput& source,
+                                             const ReferenceInput& target) const {
   ReferenceResult<T> encoded;
   if (config_.has_encoder()) encoded = Encode(source);
   ReferenceResult<T> result =

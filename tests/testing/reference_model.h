@@ -1,9 +1,10 @@
-// The slow, obviously right evaluator that the engine must equal: plain loops in reading order, no packing, no batches,
-// no cache, no SIMD.
+// The slow, obviously right evaluator that the engine must equal: plain loops in reading order, no packing,
+// no batches, no cache, no SIMD.
 //
-// ReferenceModel<float> is the specification of exact models: every number is one chain of std::fma in ascending inner
-// index, and the engine returns the same bits (-0 equals +0). ReferenceModel<double> evaluates the same formulas in
-// double precision: the yardstick for models with SoftMax, SoftPlus, GELU, SiLU or norms, which agree to a tolerance.
+// ReferenceModel<float> is the specification of exact models: every number is one chain of std::fma in
+// ascending inner index, and the engine returns the same bits (-0 equals +0). ReferenceModel<double>
+// evaluates the same formulas in double precision: the yardstick for models with SoftMax, SoftPlus, GELU,
+// SiLU or norms, which agree to a tolerance.
 #ifndef SPLINESERVE_TESTS_TESTING_REFERENCE_MODEL_H_
 #define SPLINESERVE_TESTS_TESTING_REFERENCE_MODEL_H_
 
@@ -50,13 +51,14 @@ struct ReferenceResult {
   Rows<T> head;    // one row where the head pools; empty without a head
   std::vector<ReferenceToken> tokens;
   std::string sequence_id;  // 16 bytes, or empty
-  // A query, key, value, gate argument or final row (of the encoder too) was not finite. The head is not looked at.
+  // A query, key, value, gate argument or final row (of the encoder too) was not finite. The head is not
+  // looked at.
   bool overflowed = false;
 };
 
-// T is float or double. Reads every tensor at construction; a tensor that cannot be read throws std::runtime_error.
-// Inputs must be valid (ids in the vocabulary, lengths within max_positions): they are not checked. Numbers that
-// overflow are returned as they come.
+// T is float or double. Reads every tensor at construction; a tensor that cannot be read throws
+// std::runtime_error. Inputs must be valid (ids in the vocabulary, lengths within max_positions): they are
+// not checked. Numbers that overflow are returned as they come.
 template <typename T>
 class ReferenceModel {
  public:
