@@ -88,8 +88,7 @@ int Run::Stream(const v1::GenerateRequest& request) {
 }
 
 int Run::Execute() {
-  if (absl::Status status = flags.Validate(); !status.ok())
-    return session.FailUsage(status, "generate");
+  if (absl::Status status = flags.Validate(); !status.ok()) return session.FailUsage(status, "generate");
   // Asked first, so that an unknown model or an absent server is said once and not for every line.
   absl::StatusOr<v1::ModelInfo> found = client.GetModel(flags.model.ToProto());
   if (!found.ok()) return session.FailCall(found.status(), flags.connection.server);

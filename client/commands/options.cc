@@ -103,7 +103,8 @@ v1::ModelRef ModelFlag::ToProto() const {
 
 void AddModelFlag(CLI::App& command, ModelFlag& flag, bool required) {
   command
-      .add_option("MODEL,--model", flag.text, "Name of the model; NAME:VERSION for another than its highest version")
+      .add_option("MODEL,--model", flag.text,
+                  "Name of the model; NAME:VERSION for another than its highest version")
       ->type_name("")
       ->required(required)
       ->check([](const std::string& text) {

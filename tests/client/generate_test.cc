@@ -1,5 +1,6 @@
 #include <fstream>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/client/fake_server.h"
@@ -59,9 +60,9 @@ TEST(Generate, LinesInOrderAndFailuresByLine) {
   std::string input, expected;
   for (int i = 0; i < 300; ++i) {
     const bool bad = i == 100;
-    const std::string word = bad ? "bad" : "w" + std::to_string(i);
-    input += word + "\n";
-    expected += word + "\t" + (bad ? "" : "W" + std::to_string(i)) + "\n";
+    const std::string word = bad ? "bad" : absl::StrCat("w", i);
+    absl::StrAppend(&input, word, "\n");
+    absl::StrAppend(&expected, word, "\t", bad ? "" : absl::StrCat("W", i), "\n");
   }
   const Outcome outcome = RunCommand({"generate", "pair", "--input", "-", "--tsv"}, server.address(), input);
   EXPECT_EQ(outcome.status, kFailedCall);
