@@ -42,8 +42,8 @@ struct CheckedGeneration {
   size_t bytes = 0;
 };
 
-// INVALID_ARGUMENT as described above, also where the model cannot do what is asked: Encode on a decoder, Decode or
-// Generate on an encoder, Generate without a fitting head.
+// INVALID_ARGUMENT as described above, also where the model cannot do what is asked: Encode on a decoder,
+// Decode or Generate on an encoder, Generate without a fitting head.
 absl::StatusOr<CheckedEvaluation> CheckEncode(const LoadedModel& model, EncodeRequest request,
                                               const EngineOptions& limits);
 absl::StatusOr<CheckedEvaluation> CheckDecode(const LoadedModel& model, DecodeRequest request,

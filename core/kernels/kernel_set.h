@@ -1,11 +1,12 @@
 // The vectorised kernels, one set a SIMD target, and how a set is chosen.
 //
-// Exactness: every kernel of every set returns the same bits as the scalar loop in its comment, on any size and any
-// alignment. Sums are single chains of fused multiply-adds in ascending inner index; lanes hold different outputs,
-// never parts of one. Targets without fused multiply-add in hardware call std::fma. (-0 and +0 count as equal.)
+// Exactness: every kernel of every set returns the same bits as the scalar loop in its comment, on any size
+// and any alignment. Sums are single chains of fused multiply-adds in ascending inner index; lanes hold
+// different outputs, never parts of one. Targets without fused multiply-add in hardware call std::fma. (-0
+// and +0 count as equal.)
 //
-// All kernels are pure functions of their arguments: thread-safe, no allocation, no failure. Inputs and outputs must not
-// overlap unless said. Sizes may be 0.
+// All kernels are pure functions of their arguments: thread-safe, no allocation, no failure. Inputs and
+// outputs must not overlap unless said. Sizes may be 0.
 #ifndef SPLINESERVE_CORE_KERNELS_KERNEL_SET_H_
 #define SPLINESERVE_CORE_KERNELS_KERNEL_SET_H_
 
@@ -19,11 +20,11 @@
 
 namespace splineserve {
 
-// The right operand of a product, packed: `outer` columns (outputs, or keys) in panels of `panel_width`, each panel
-// k-major, so that a microkernel streams it. Element (k, n) lies at
+// The right operand of a product, packed: `outer` columns (outputs, or keys) in panels of `panel_width`, each
+// panel k-major, so that a microkernel streams it. Element (k, n) lies at
 //   data[(n / panel_width) * panel_stride + k * panel_width + n % panel_width].
-// panel_width is a multiple of kLaneBlock and at most kMaxPanelWidth; columns past `outer` hold zeros (or anything
-// finite) and are never stored. See packing.h for makers.
+// panel_width is a multiple of kLaneBlock and at most kMaxPanelWidth; columns past `outer` hold zeros (or
+// anything finite) and are never stored. See packing.h for makers.
 inline constexpr size_t kLaneBlock = 16;
 inline constexpr size_t kMaxPanelWidth = 64;
 
@@ -45,9 +46,9 @@ struct PackedView {
 
 // What a gate kernel saw in one row.
 struct GateRow {
-  uint32_t open = 0;     // arguments > 0
-  float margin = 0;      // min |argument| over the row; +inf for an empty row
-  bool finite = true;    // every argument was finite
+  uint32_t open = 0;   // arguments > 0
+  float margin = 0;    // min |argument| over the row; +inf for an empty row
+  bool finite = true;  // every argument was finite
 };
 
 struct KernelSet {
@@ -56,16 +57,17 @@ struct KernelSet {
   // Whether MulAdd is one instruction here; false means std::fma per number.
   bool hardware_fma;
 
-  // out[r][n] = scale * chain, chain = bias ? bias[n] : 0; for k ascending: chain = fma(x[r][k], w(k, n), chain)
-  // for r < rows, n < w.outer. Used with scale 1 for affine maps and for weights times values, and with the attention
-  // scale for scores (w = packed keys). x rows are x_stride apart, out rows out_stride; bias may be null and must else
-  // hold w.outer floats.
-  void (*product)(const float* x, size_t x_stride, size_t rows, const PackedView& w, const float* bias, float scale,
-                  float* out, size_t out_stride);
+  // out[r][n] = scale * chain, chain = bias ? bias[n] : 0; for k ascending: chain = fma(x[r][k], w(k, n),
+  // chain) for r < rows, n < w.outer. Used with scale 1 for affine maps and for weights times values, and
+  // with the attention scale for scores (w = packed keys). x rows are x_stride apart, out rows out_stride;
+  // bias may be null and must else hold w.outer floats.
+  void (*product)(const float* x, size_t x_stride, size_t rows, const PackedView& w, const float* bias,
+                  float scale, float* out, size_t out_stride);
 
-  // The ReLU gate of one row, in place: x[i] = x[i] > 0 ? x[i] : +0, then x[i] = x[i] * x[i] if `square`. If `bits` is
-  // not null, bit i of it (least significant first, the last byte zero-padded; (n + 7) / 8 bytes) becomes x[i] > 0 of
-  // the argument. `want_margin` false leaves margin 0 and saves its time. NaN is closed and not finite.
+  // The ReLU gate of one row, in place: x[i] = x[i] > 0 ? x[i] : +0, then x[i] = x[i] * x[i] if `square`. If
+  // `bits` is not null, bit i of it (least significant first, the last byte zero-padded; (n + 7) / 8 bytes)
+  // becomes x[i] > 0 of the argument. `want_margin` false leaves margin 0 and saves its time. NaN is closed
+  // and not finite.
   GateRow (*gate)(float* x, size_t n, bool square, uint8_t* bits, bool want_margin);
 
   // True if all n numbers are finite.
@@ -88,7 +90,8 @@ struct KernelSet {
 absl::Span<const KernelSet* const> AvailableKernelSets();
 
 // The set called `name`; "" or "auto" for the best. INVALID_ARGUMENT lists the known names if it is unknown,
-// FAILED_PRECONDITION those that this processor runs if it is known but not among them. "avx3" is taken for "avx512".
+// FAILED_PRECONDITION those that this processor runs if it is known but not among them. "avx3" is taken for
+// "avx512".
 absl::StatusOr<const KernelSet*> SelectKernelSet(std::string_view name);
 
 }  // namespace splineserve

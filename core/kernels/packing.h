@@ -10,7 +10,8 @@
 
 namespace splineserve {
 
-// The panel width for `outer` columns: outer rounded up to kLaneBlock, at least that and at most kMaxPanelWidth.
+// The panel width for `outer` columns: outer rounded up to kLaneBlock, at least that and at most
+// kMaxPanelWidth.
 size_t PanelWidth(size_t outer);
 
 // An owned packed matrix. Weights: FromRows once at load. Keys and values of attention: grown token by token.
@@ -41,8 +42,8 @@ class PackedMatrix {
   // A copy of the first min(old, new) entries in a matrix of the new size; new entries are zero.
   PackedMatrix Resized(size_t inner, size_t outer) const;
 
-  // Makes this [inner, outer] with unspecified contents: scratch that is reused across requests. Allocates only when it
-  // has to grow beyond every earlier size.
+  // Makes this [inner, outer] with unspecified contents: scratch that is reused across requests. Allocates
+  // only when it has to grow beyond every earlier size.
   void EnsureScratch(size_t inner, size_t outer);
 
  private:
