@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trains `g2p`, English spelling to ARPAbet phones, or its SoftMax and LayerNorm twin.
 
-Example (two processes, one core each; about an hour and a half):
+Example (two processes, one core each; about three hours):
     python train_g2p.py --variant spline       --work /tmp/g2p      --export ../repository/g2p/1
     python train_g2p.py --variant softmax_twin --work /tmp/g2p_twin
 """
@@ -231,17 +231,17 @@ def main() -> None:
     add("--decoder-layers", type=int, default=3)
     add("--batch", type=int, default=256, help="words in a batch")
     add("--epochs", type=int, default=16, help="epochs before sparsification")
-    add("--sparse-epochs", type=int, default=16, help="epochs with the gate penalty (the twin trains them without)")
+    add("--sparse-epochs", type=int, default=46, help="epochs with the gate penalty (the twin trains them without)")
     add("--rate", type=float, default=1.5e-3, help="peak learning rate")
-    add("--sparse-rate", type=float, default=0.4, help="first rate of the sparse epochs, as a fraction of --rate")
+    add("--sparse-rate", type=float, default=0.5, help="first rate of the sparse epochs, as a fraction of --rate")
     add("--warmup", type=float, default=0.04, help="part of the dense epochs")
     add("--weight-decay", type=float, default=0.02)
     add("--label-smoothing", type=float, default=0.1)
-    add("--dropout", type=float, default=0.1)
+    add("--dropout", type=float, default=0.15)
     add("--noise", type=float, default=0.03, help="part of the decoder's input phones replaced at random")
-    add("--average", type=float, default=0.999, help="decay of the moving average of the weights")
-    add("--ffn-penalty", type=float, default=0.2, help="times the sum over layers of the mean FFN activation")
-    add("--attention-penalty", type=float, default=0.005, help="times the sum over sites of the mean ReLU score")
+    add("--average", type=float, default=0.9993, help="decay of the moving average of the weights")
+    add("--ffn-penalty", type=float, default=0.12, help="times the sum over layers of the mean FFN activation")
+    add("--attention-penalty", type=float, default=0.003, help="times the sum over sites of the mean ReLU score")
     add("--bf16", action=argparse.BooleanOptionalAction, default=True, help="matrix products in bfloat16, the rest in float32")
     add("--threads", type=int, default=1)
     add("--seed", type=int, default=1)
