@@ -14,6 +14,7 @@
 #include "absl/time/clock.h"
 #include "core/base/cancellation.h"
 #include "core/engine/engine.h"
+#include "server/call_activity.h"
 #include "server/convert_response.h"
 #include "server/model_registry.h"
 #include "server/response_workers.h"
@@ -27,6 +28,7 @@ struct ServerParts {
   const ModelRegistry& registry;
   Engine& engine;
   Telemetry& telemetry;
+  CallActivity& activity;
   ResponseWorkers& workers;
   ServingFacts facts;
 };
@@ -43,11 +45,13 @@ class CallState {
   CallState(const ServerParts& parts, const grpc::CallbackServerContext& context, std::string_view method)
       : parts_(parts), start_(absl::Now()), token_(std::make_shared<CancellationToken>(DeadlineOf(context))) {
     record_.method = method;
+    parts_.activity.Started();
     parts_.telemetry.CallStarted(method);
   }
   ~CallState() {
     record_.duration = absl::Now() - start_;
     parts_.telemetry.CallEnded(record_);
+    parts_.activity.Ended();
   }
   CallState(const CallState&) = delete;
   CallState& operator=(const CallState&) = delete;

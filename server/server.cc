@@ -6,12 +6,12 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
-#include <chrono>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
 #include "core/base/status_macros.h"
 #include "server/inference_service.h"
 #include "server/logging.h"
@@ -23,8 +23,11 @@ namespace splineserve {
 namespace {
 
 constexpr size_t kResponseThreads = 2;
-// After the drain only answers that are being sent and Watch streams are left.
-constexpr std::chrono::seconds kCloseGrace{2};
+// After the drain only answers that are being sent, refusals, and Watch streams are left.
+constexpr absl::Duration kCloseGrace = absl::Seconds(2);
+// gRPC cancels the calls that arrive while it shuts down. Clients see UNAVAILABLE, which tells them to go
+// elsewhere, only from our own refusals: stop when no call has come for so long.
+constexpr absl::Duration kQuiet = absl::Milliseconds(200);
 
 void SetChannelArguments(const ServerOptions& options, grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
@@ -53,11 +56,8 @@ class GrpcServer final : public Server {
         engine_(options.engine, kernels),
         telemetry_(engine_, registry_.List().size()),
         workers_(kResponseThreads),
-        parts_{registry_,
-               engine_,
-               telemetry_,
-               workers_,
-               {options.engine, options.max_message_bytes, kernels.name}},
+        parts_{registry_, engine_,  telemetry_,
+               activity_, workers_, {options.engine, options.max_message_bytes, kernels.name}},
         inference_(parts_),
         models_(parts_) {}
 
@@ -109,7 +109,8 @@ class GrpcServer final : public Server {
     if (server_ == nullptr) return;
     SetServing(false);
     engine_.Drain(grace);
-    server_->Shutdown(std::chrono::system_clock::now() + kCloseGrace);
+    activity_.WaitUntilQuiet(kQuiet, kCloseGrace);
+    server_->Shutdown(absl::ToChronoTime(absl::Now() + kCloseGrace));
     server_->Wait();
     server_.reset();
     metrics_.reset();
@@ -129,6 +130,7 @@ class GrpcServer final : public Server {
   const ModelRegistry registry_;
   Engine engine_;
   Telemetry telemetry_;
+  CallActivity activity_;
   ResponseWorkers workers_;
   const ServerParts parts_;
   InferenceService inference_;
