@@ -76,7 +76,7 @@ void Declare(CLI::App& app, RawOptions& raw) {
       ->type_name("SECONDS")
       ->group("Serving");
 
-  add("--max-queue-requests", e.max_queue_requests, "requests queued and running")->group("Limits");
+  add("--max-queue-requests", e.max_queue_requests, "requests that wait")->group("Limits");
   add_bytes("--max-queue-bytes", e.max_queue_bytes, "memory of queued and running requests")->group("Limits");
   add("--max-batch-tokens", e.max_batch_tokens, "tokens evaluated together")->group("Limits");
   add("--max-active-generations", e.max_active_generations, "sequences generated together")->group("Limits");

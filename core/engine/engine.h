@@ -29,9 +29,9 @@ namespace splineserve {
 struct EngineOptions {
   size_t threads = 0;  // of the pool that evaluates; 0: as many as the process may use
   // Queue bounds: a request that would exceed one is refused with RESOURCE_EXHAUSTED.
-  size_t max_queue_requests = 1024;
-  size_t max_queue_bytes = size_t{512}
-                           << 20;  // estimated memory of queued and running requests and their results
+  size_t max_queue_requests = 1024;  // waiting ones; those whose work has begun do not count
+  // Estimated memory of waiting and running requests and their results.
+  size_t max_queue_bytes = size_t{512} << 20;
   // Batch policy.
   size_t max_batch_tokens = 4096;
   size_t max_active_generations = 256;  // sequences advanced together; further ones wait in the queue

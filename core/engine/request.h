@@ -77,12 +77,14 @@ struct GenerateRequest {
   std::vector<int32_t>
       stop_ids;           // end a sequence besides eos_token_id; like eos they are not part of the output
   size_t beam_width = 4;  // kBeam: 1..limit
-  float length_penalty = 1.0f;  // kBeam: hypotheses rank by sum of log-probabilities / length^length_penalty
-  size_t num_hypotheses = 1;    // kBeam: how many are returned, <= beam_width
-  float temperature = 1.0f;     // kSample: > 0
-  size_t top_k = 0;             // kSample: 0 for all
-  uint64_t seed = 0;            // kSample: same seed, same model, same request: same tokens
-  PieceOptions pieces;          // of the decoder positions
+  // kBeam: hypotheses rank by sum of log-probabilities / length^length_penalty; `length` counts the new
+  // tokens, the ending one too.
+  float length_penalty = 1.0f;
+  size_t num_hypotheses = 1;  // kBeam: how many are returned, <= beam_width
+  float temperature = 1.0f;   // kSample: > 0
+  size_t top_k = 0;           // kSample: 0 for all
+  uint64_t seed = 0;          // kSample: same seed, same model, same request: same tokens
+  PieceOptions pieces;        // of the decoder positions
 };
 
 enum class FinishReason { kEndOfSequence, kStopId, kLength };
