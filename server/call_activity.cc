@@ -1,32 +1,34 @@
 #include "server/call_activity.h"
 
 #include <algorithm>
-
-#include "absl/time/clock.h"
+#include <chrono>
 
 namespace splineserve {
 
 void CallActivity::Started() {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   ++running_;
   ++started_;
+  changed_.notify_all();
 }
 
 void CallActivity::Ended() {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   --running_;
+  changed_.notify_all();
 }
 
 bool CallActivity::WaitUntilQuiet(absl::Duration quiet, absl::Duration limit) {
-  const absl::Time deadline = absl::Now() + limit;
-  absl::MutexLock lock(&mutex_);
+  using std::chrono::steady_clock;
+  const steady_clock::time_point deadline = steady_clock::now() + absl::ToChronoMilliseconds(limit);
+  std::unique_lock lock(mutex_);
   while (true) {
-    const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return running_ == 0; };
-    if (!mutex_.AwaitWithDeadline(absl::Condition(&idle), deadline)) return false;
-    const absl::Time end = absl::Now() + quiet;
+    if (!changed_.wait_until(lock, deadline, [this] { return running_ == 0; })) return false;
+    const steady_clock::time_point end = steady_clock::now() + absl::ToChronoMilliseconds(quiet);
     const int64_t seen = started_;
-    const auto another = [this, seen]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return started_ != seen; };
-    if (!mutex_.AwaitWithDeadline(absl::Condition(&another), std::min(end, deadline))) return end <= deadline;
+    if (!changed_.wait_until(lock, std::min(end, deadline), [this, seen] { return started_ != seen; })) {
+      return end <= deadline;
+    }
   }
 }
 

@@ -2,10 +2,10 @@
 #ifndef SPLINESERVE_SERVER_CALL_ACTIVITY_H_
 #define SPLINESERVE_SERVER_CALL_ACTIVITY_H_
 
+#include <condition_variable>
 #include <cstdint>
+#include <mutex>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
 namespace splineserve {
@@ -20,9 +20,10 @@ class CallActivity {
   bool WaitUntilQuiet(absl::Duration quiet, absl::Duration limit);
 
  private:
-  absl::Mutex mutex_;
-  int64_t running_ ABSL_GUARDED_BY(mutex_) = 0;
-  int64_t started_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int64_t running_ = 0;  // Guarded by mutex_, as started_ is.
+  int64_t started_ = 0;
 };
 
 }  // namespace splineserve

@@ -1,6 +1,7 @@
 // Generation with its key-value cache against Decode without one: the same tokens, pieces and sequence ids.
 #include <algorithm>
 #include <cmath>
+#include <latch>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,7 +10,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "gtest/gtest.h"
 #include "tests/engine/engine_runner.h"
 #include "tests/engine/random_model.h"
@@ -309,7 +309,7 @@ TEST_P(GenerateTest, ConcurrentGenerationsDoNotTouchEachOther) {
   struct Stream {
     std::vector<GenerateEvent> events;
     absl::Status status;
-    absl::Notification done;
+    std::latch done{1};
   };
   std::vector<std::shared_ptr<Stream>> streams;
   for (const GenerateRequest& request : requests) {
@@ -320,14 +320,14 @@ TEST_P(GenerateTest, ConcurrentGenerationsDoNotTouchEachOther) {
                             if (!event.ok()) stream->status = event.status();
                             const bool last = !event.ok() || event->final;
                             if (event.ok()) stream->events.push_back(*std::move(event));
-                            if (last) stream->done.Notify();
+                            if (last) stream->done.count_down();
                             return true;
                           });
     ASSERT_TRUE(status.ok()) << status;
   }
   const ReferenceResult<float> between = Decode({1, 0});
   for (size_t i = 0; i < streams.size(); ++i) {
-    streams[i]->done.WaitForNotification();
+    streams[i]->done.wait();
     ASSERT_TRUE(streams[i]->status.ok()) << streams[i]->status;
     const Generated together = Collect(streams[i]->events);
     EXPECT_EQ(alone[i].ids, together.ids) << i;

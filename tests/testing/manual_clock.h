@@ -2,7 +2,8 @@
 #ifndef SPLINESERVE_TESTS_TESTING_MANUAL_CLOCK_H_
 #define SPLINESERVE_TESTS_TESTING_MANUAL_CLOCK_H_
 
-#include "absl/synchronization/mutex.h"
+#include <mutex>
+
 #include "absl/time/time.h"
 #include "core/base/cancellation.h"
 
@@ -12,16 +13,16 @@ namespace splineserve {
 class ManualClock : public Clock {
  public:
   absl::Time Now() const override {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     return now_;
   }
   void Advance(absl::Duration by) {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     now_ += by;
   }
 
  private:
-  mutable absl::Mutex mutex_;
+  mutable std::mutex mutex_;
   absl::Time now_ = absl::FromUnixSeconds(1'000'000);
 };
 
