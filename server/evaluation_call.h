@@ -60,6 +60,7 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
     record.sequences = static_cast<int64_t>(result->results.size());
     for (const SequenceResult& sequence : result->results)
       record.pieces += static_cast<int64_t>(sequence.pieces.size());
+    charge_ = result->charge;
     return state_.End(absl::OkStatus());
   }
 
@@ -69,6 +70,7 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
   CallState state_;
   Response* const response_;
   bool margins_ = false;
+  MemoryCharge charge_;  // until gRPC has sent the response
 };
 
 }  // namespace splineserve

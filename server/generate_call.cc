@@ -6,6 +6,32 @@
 #include "server/convert_request.h"
 
 namespace splineserve {
+namespace {
+
+size_t PieceBytes(const TokenPiece& piece) {
+  size_t bytes = sizeof(piece);
+  for (const PieceGroup& group : piece.groups) bytes += sizeof(group) + group.bits.size();
+  return bytes;
+}
+
+size_t TokenBytes(const GeneratedToken& token) {
+  return sizeof(token) + token.text.size() + (token.piece.has_value() ? PieceBytes(*token.piece) : 0);
+}
+
+// What an event holds in memory, near enough for a bound.
+size_t EventBytes(const GenerateEvent& event) {
+  size_t bytes = sizeof(event);
+  for (const TokenPiece& piece : event.prompt_pieces) bytes += PieceBytes(piece);
+  if (event.token.has_value()) bytes += TokenBytes(*event.token);
+  for (const Hypothesis& hypothesis : event.hypotheses) {
+    bytes += sizeof(hypothesis) + hypothesis.text.size();
+    for (const GeneratedToken& token : hypothesis.tokens) bytes += TokenBytes(token);
+    if (hypothesis.end_piece.has_value()) bytes += PieceBytes(*hypothesis.end_piece);
+  }
+  return bytes;
+}
+
+}  // namespace
 
 GenerateCall* GenerateCall::Start(const ServerParts& parts, const grpc::CallbackServerContext& context,
                                   const v1::GenerateRequest& request) {
@@ -31,26 +57,27 @@ bool GenerateCall::OnEvent(absl::StatusOr<GenerateEvent> event) {
     End(event.status());
     return false;
   }
-  v1::GenerateResponse message = Convert(*event);
   std::unique_lock lock(mutex_);
-  queued_bytes_ += message.ByteSizeLong();
-  if (queued_bytes_ > kMaxQueuedBytes && !queue_.empty()) {
+  const size_t bytes = EventBytes(*event);
+  if (queued_bytes_ + bytes > kMaxQueuedBytes && !queue_.empty()) {
     lock.unlock();
     End(absl::ResourceExhaustedError(absl::StrCat("the client reads too slowly: expected at most ",
                                                   kMaxQueuedBytes, " bytes of unread events")));
     return false;
   }
-  queue_.push_back(std::move(message));
-  if (event->final) end_ = state_.End(absl::OkStatus());
+  charge_ = event->charge;
+  queued_bytes_ += bytes;
   const bool more = !event->final;
+  if (event->final) end_ = absl::OkStatus();
+  queue_.push_back(*std::move(event));
   Advance(std::move(lock));
   return more;
 }
 
-v1::GenerateResponse GenerateCall::Convert(const GenerateEvent& event) {
-  v1::GenerateResponse message;
-  ToProto(event, margins_, &message);
-  if (first_ || event.final) *message.mutable_model() = ToServedModel(*state_.model());
+void GenerateCall::Convert(const GenerateEvent& event) {
+  current_.Clear();
+  ToProto(event, margins_, &current_);
+  if (first_ || event.final) *current_.mutable_model() = ToServedModel(*state_.model());
   first_ = false;
   CallRecord& record = state_.record();
   record.pieces += static_cast<int64_t>(event.prompt_pieces.size());
@@ -63,30 +90,38 @@ v1::GenerateResponse GenerateCall::Convert(const GenerateEvent& event) {
     record.tokens += event.token.has_value() ? 1 : 0;
   }
   if (event.token.has_value() && event.token->piece.has_value()) ++record.pieces;
-  return message;
 }
 
 void GenerateCall::End(absl::Status status) {
   std::unique_lock lock(mutex_);
-  end_ = state_.End(std::move(status));
+  end_ = std::move(status);
   Advance(std::move(lock));
 }
 
 void GenerateCall::Advance(std::unique_lock<std::mutex> lock) {
   if (writing_) return;
   if (!queue_.empty()) {
-    current_ = std::move(queue_.front());
-    queue_.pop_front();
-    queued_bytes_ -= current_.ByteSizeLong();
-    writing_ = true;  // keeps the call alive until OnWriteDone
+    writing_ = true;
     lock.unlock();
-    StartWrite(&current_);
+    state_.parts().workers.Post([this] { WriteNext(); });
   } else if (end_.has_value() && !finished_) {
     finished_ = true;
-    grpc::Status status = *end_;
+    grpc::Status status = state_.End(*end_);
     lock.unlock();  // first: gRPC may delete the call from another thread as soon as it is finished
     Finish(std::move(status));
   }
+}
+
+void GenerateCall::WriteNext() {
+  GenerateEvent event;
+  {
+    const std::lock_guard lock(mutex_);
+    event = std::move(queue_.front());
+    queue_.pop_front();
+    queued_bytes_ -= EventBytes(event);
+  }
+  Convert(event);
+  StartWrite(&current_);
 }
 
 void GenerateCall::OnWriteDone(bool ok) {

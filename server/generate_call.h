@@ -15,9 +15,10 @@ namespace splineserve {
 
 // Owns itself: deleted by gRPC's OnDone.
 //
-// Events wait in a queue while an earlier one is written. The engine must not wait for a slow client, so the
-// queue is bounded: a client that lets more than kMaxQueuedBytes wait loses its stream with
-// RESOURCE_EXHAUSTED.
+// Events wait in a queue while an earlier one is converted, by the response workers, and written. The engine
+// must not wait for a slow client, so the queue is bounded: a client that lets more than kMaxQueuedBytes wait
+// loses its stream with RESOURCE_EXHAUSTED. One event may be larger when nothing else waits: what it may
+// come to was charged at admission, and stays charged until the call is done.
 class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
  public:
   static constexpr size_t kMaxQueuedBytes = size_t{8} << 20;
@@ -32,11 +33,14 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   absl::Status Admit(const v1::GenerateRequest& request);
   // The engine's sink. False: no more events are wanted, and none will come.
   bool OnEvent(absl::StatusOr<GenerateEvent> event);
-  v1::GenerateResponse Convert(const GenerateEvent& event);
+  // Makes current_ of an event and counts it.
+  void Convert(const GenerateEvent& event);
+  // On a response worker: converts and writes the first event of the queue.
+  void WriteNext();
   // Ends the stream with `status` after what is queued. At most once.
   void End(absl::Status status);
-  // Starts the next write, or finishes. Takes the held lock of mutex_ and gives it up; afterwards the call
-  // may be deleted: whatever decides that it ends must be set under the same lock.
+  // Has the next event written, or finishes. Takes the held lock of mutex_ and gives it up; afterwards the
+  // call may be deleted: whatever decides that it ends must be set under the same lock.
   void Advance(std::unique_lock<std::mutex> lock);
 
   void OnWriteDone(bool ok) override;
@@ -45,15 +49,16 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
 
   CallState state_;
   bool margins_ = false;
-  bool first_ = true;  // used by the engine's executor only
 
-  std::mutex mutex_;
-  std::deque<v1::GenerateResponse> queue_;
+  std::mutex mutex_;  // guards what follows; the first two are used by whoever set writing_
+  bool first_ = true;
+  v1::GenerateResponse current_;
+  bool writing_ = false;  // an event is being converted or written: the call cannot be over
+  std::deque<GenerateEvent> queue_;
   size_t queued_bytes_ = 0;
-  v1::GenerateResponse current_;  // being written
-  bool writing_ = false;
+  MemoryCharge charge_;
+  std::optional<absl::Status> end_;  // no more events come
   bool finished_ = false;
-  std::optional<grpc::Status> end_;
 };
 
 }  // namespace splineserve

@@ -35,7 +35,7 @@ class HealthHandler : public CivetHandler {
   explicit HealthHandler(const Telemetry& telemetry) : telemetry_(telemetry) {}
   bool handleGet(CivetServer*, mg_connection* connection) override {
     return telemetry_.serving() ? Reply(connection, "200 OK", "text/plain", "serving\n")
-                                : Reply(connection, "503 Service Unavailable", "text/plain", "draining\n");
+                                : Reply(connection, "503 Service Unavailable", "text/plain", "not serving\n");
   }
 
  private:

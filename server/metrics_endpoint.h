@@ -1,5 +1,5 @@
-// Metrics over HTTP: GET /metrics (Prometheus' text format) and /healthz (200 while serving, 503 while
-// draining).
+// Metrics over HTTP: GET /metrics (Prometheus' text format) and /healthz (200 while serving, 503 before the
+// server listens and while it drains).
 #ifndef SPLINESERVE_SERVER_METRICS_ENDPOINT_H_
 #define SPLINESERVE_SERVER_METRICS_ENDPOINT_H_
 

@@ -2,10 +2,18 @@
 
 #include <utility>
 
+#include "core/base/status_macros.h"
+#include "core/base/thread.h"
+
 namespace splineserve {
 
-ResponseWorkers::ResponseWorkers(size_t threads) {
-  for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { Run(); });
+absl::StatusOr<std::unique_ptr<ResponseWorkers>> ResponseWorkers::Create(size_t threads) {
+  std::unique_ptr<ResponseWorkers> workers(new ResponseWorkers);
+  for (size_t i = 0; i < threads; ++i) {
+    SPLINESERVE_ASSIGN_OR_RETURN(std::thread thread, StartThread([w = workers.get()] { w->Run(); }));
+    workers->threads_.push_back(std::move(thread));
+  }
+  return workers;
 }
 
 ResponseWorkers::~ResponseWorkers() {

@@ -7,23 +7,28 @@
 #include <cstddef>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
+#include "absl/status/statusor.h"
+
 namespace splineserve {
 
 // A queue of tasks and the threads that run them. The queue is as long as the engine's bounds let results
-// wait. Thread-safe.
+// wait: a task that holds a result holds its MemoryCharge. Thread-safe.
 class ResponseWorkers {
  public:
-  explicit ResponseWorkers(size_t threads);
+  // RESOURCE_EXHAUSTED if a thread cannot be started.
+  static absl::StatusOr<std::unique_ptr<ResponseWorkers>> Create(size_t threads);
   ~ResponseWorkers();  // runs what is queued, then joins; nothing may be posted any more
 
   // Never blocks for long. Tasks start in order.
   void Post(std::function<void()> task);
 
  private:
+  ResponseWorkers() = default;
   void Run();
 
   std::mutex mutex_;

@@ -50,14 +50,15 @@ std::string Listing(const ModelRegistry& registry) {
 
 class GrpcServer final : public Server {
  public:
-  GrpcServer(const ServerOptions& options, ModelRegistry registry, const KernelSet& kernels)
+  GrpcServer(const ServerOptions& options, ModelRegistry registry, std::unique_ptr<Engine> engine,
+             std::unique_ptr<ResponseWorkers> workers)
       : options_(options),
         registry_(std::move(registry)),
-        engine_(options.engine, kernels),
-        telemetry_(engine_, registry_.List().size()),
-        workers_(kResponseThreads),
-        parts_{registry_, engine_,  telemetry_,
-               activity_, workers_, {options.engine, options.max_message_bytes, kernels.name}},
+        engine_(std::move(engine)),
+        telemetry_(*engine_, registry_.List().size()),
+        workers_(std::move(workers)),
+        parts_{registry_, *engine_,  telemetry_,
+               activity_, *workers_, {options.engine, options.max_message_bytes, engine_->kernels().name}},
         inference_(parts_),
         models_(parts_) {}
 
@@ -94,8 +95,8 @@ class GrpcServer final : public Server {
     std::vector<LogField> fields;
     for (const auto& [name, value] : DescribeOptions(options_))
       fields.emplace_back(name, std::string_view(value));
-    fields.emplace_back("target", engine_.kernels().name);
-    fields.emplace_back("pool_threads", engine_.threads());
+    fields.emplace_back("target", engine_->kernels().name);
+    fields.emplace_back("pool_threads", engine_->threads());
     fields.emplace_back("metrics_port", metrics_port());
     fields.emplace_back("models", std::string_view(Listing(registry_)));
     LogEvent(LogLevel::kInfo, absl::StrCat("listening on ", address_), fields);
@@ -103,12 +104,12 @@ class GrpcServer final : public Server {
 
   const std::string& address() const override { return address_; }
   int metrics_port() const override { return metrics_ == nullptr ? 0 : metrics_->port(); }
-  const Engine& engine() const override { return engine_; }
+  const Engine& engine() const override { return *engine_; }
 
   void Drain(absl::Duration grace) override {
     if (server_ == nullptr) return;
     SetServing(false);
-    engine_.Drain(grace);
+    engine_->Drain(grace);
     activity_.WaitUntilQuiet(kQuiet, kCloseGrace);
     server_->Shutdown(absl::ToChronoTime(absl::Now() + kCloseGrace));
     server_->Wait();
@@ -128,10 +129,10 @@ class GrpcServer final : public Server {
 
   const ServerOptions options_;
   const ModelRegistry registry_;
-  Engine engine_;
+  const std::unique_ptr<Engine> engine_;
   Telemetry telemetry_;
   CallActivity activity_;
-  ResponseWorkers workers_;
+  const std::unique_ptr<ResponseWorkers> workers_;
   const ServerParts parts_;
   InferenceService inference_;
   ModelService models_;
@@ -153,7 +154,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
     return absl::Status(kernels.status().code(),
                         absl::StrCat("SPLINESERVE_TARGET: ", kernels.status().message()));
   }
-  auto server = std::make_unique<GrpcServer>(options, std::move(registry), **kernels);
+  SPLINESERVE_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(options.engine, **kernels));
+  SPLINESERVE_ASSIGN_OR_RETURN(std::unique_ptr<ResponseWorkers> workers,
+                               ResponseWorkers::Create(kResponseThreads));
+  auto server =
+      std::make_unique<GrpcServer>(options, std::move(registry), std::move(engine), std::move(workers));
   SPLINESERVE_RETURN_IF_ERROR(server->Listen());
   server->LogStart();
   return server;

@@ -147,22 +147,23 @@ void Telemetry::CallEnded(const CallRecord& record) {
   families_->requests.Add({{"method", method}, {"code", code}}).Increment();
   families_->duration.Add({{"method", method}}, LatencyBuckets())
       .Observe(absl::ToDoubleSeconds(record.duration));
-  if (record.status.ok()) {
+  if (record.timing.has_value()) {
     families_->queue.Add({{"method", method}}, LatencyBuckets())
-        .Observe(static_cast<double>(record.timing.queue_us) * 1e-6);
+        .Observe(static_cast<double>(record.timing->queue_us) * 1e-6);
   }
   families_->generated.Increment(static_cast<double>(record.tokens));
   families_->pieces.Increment(static_cast<double>(record.pieces));
 
   const LogLevel level = LevelOf(record.status.code());
   if (!LogEnabled(level)) return;
+  const Timing timing = record.timing.value_or(Timing{});
   std::vector<LogField> fields = {{"method", method},
                                   {"model", record.model},
                                   {"code", code},
                                   {"duration_us", absl::ToInt64Microseconds(record.duration)},
-                                  {"queue_us", record.timing.queue_us},
-                                  {"compute_us", record.timing.compute_us},
-                                  {"batch_tokens", record.timing.batch_tokens},
+                                  {"queue_us", timing.queue_us},
+                                  {"compute_us", timing.compute_us},
+                                  {"batch_tokens", timing.batch_tokens},
                                   {"sequences", record.sequences},
                                   {"tokens", record.tokens},
                                   {"pieces", record.pieces}};

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,11 +22,11 @@ struct CallRecord {
   std::string_view method;  // "Encode": one of a fixed set, for it labels metrics
   std::string model;        // as resolved, "g2p/1"; empty if it was not found
   absl::Status status;
-  absl::Duration duration;  // from the arrival of the request to the end of the call
-  int64_t sequences = 0;    // of the request
-  int64_t tokens = 0;       // generated
-  int64_t pieces = 0;       // token pieces sent
-  Timing timing;
+  absl::Duration duration;       // from the arrival of the request to the end of the call
+  int64_t sequences = 0;         // of the request
+  int64_t tokens = 0;            // generated
+  int64_t pieces = 0;            // token pieces sent
+  std::optional<Timing> timing;  // of calls that the engine answered
 };
 
 // Thread-safe.
@@ -43,14 +44,14 @@ class Telemetry {
   // All metrics in Prometheus' text format.
   std::string Metrics() const;
 
-  // What /healthz says.
+  // What /healthz says: not serving until the server listens.
   void SetServing(bool serving) { serving_ = serving; }
   bool serving() const { return serving_; }
 
  private:
   class Families;
   const std::unique_ptr<Families> families_;
-  std::atomic<bool> serving_{true};
+  std::atomic<bool> serving_{false};
 };
 
 }  // namespace splineserve

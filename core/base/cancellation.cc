@@ -20,7 +20,11 @@ const Clock& Clock::Real() {
 absl::Status CancellationToken::Check() const {
   if (cancelled_.load(std::memory_order_relaxed))
     return absl::CancelledError("the caller cancelled the request");
-  if (deadline_ != absl::InfiniteFuture() && clock_.Now() >= deadline_) {
+  if (deadline_ != absl::InfiniteFuture() && !expired_.load(std::memory_order_relaxed) &&
+      clock_.Now() >= deadline_) {
+    expired_.store(true, std::memory_order_relaxed);
+  }
+  if (expired_.load(std::memory_order_relaxed)) {
     return absl::DeadlineExceededError("the request's deadline passed before its work was done");
   }
   return absl::OkStatus();

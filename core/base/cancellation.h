@@ -27,8 +27,9 @@ class CancellationToken {
 
   void Cancel() { cancelled_.store(true, std::memory_order_relaxed); }
 
-  // OK, or CANCELLED after Cancel(), or DEADLINE_EXCEEDED once the deadline has passed. Costs one clock read
-  // at most: meant to be asked between layers, not between rows.
+  // OK, or CANCELLED after Cancel(), or DEADLINE_EXCEEDED once the deadline has passed; never OK again after
+  // that, even if the clock is set back: work that was stopped for it must not be taken as done. Costs one
+  // clock read at most: meant to be asked between layers, not between rows.
   absl::Status Check() const;
 
   absl::Time deadline() const { return deadline_; }
@@ -37,6 +38,7 @@ class CancellationToken {
   const absl::Time deadline_;
   const Clock& clock_;
   std::atomic<bool> cancelled_{false};
+  mutable std::atomic<bool> expired_{false};
 };
 
 }  // namespace splineserve

@@ -6,11 +6,16 @@
 #include <atomic>
 #include <cmath>
 #include <condition_variable>
+#include <cstdlib>
 #include <fstream>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
+
+#include "core/base/status_macros.h"
+#include "core/base/thread.h"
 
 namespace splineserve {
 
@@ -18,9 +23,14 @@ using Body = absl::FunctionRef<void(size_t, size_t)>;
 
 class ThreadPool::Workers {
  public:
-  explicit Workers(size_t extra) {
-    threads_.reserve(extra);
-    for (size_t i = 0; i < extra; ++i) threads_.emplace_back([this, i] { Serve(i + 1); });
+  // Before the first Run. After a failure the destructor stops those that were started.
+  absl::Status Start(size_t count) {
+    threads_.reserve(count);
+    for (size_t i = 0; i < count; ++i) {
+      SPLINESERVE_ASSIGN_OR_RETURN(std::thread thread, StartThread([this, i] { Serve(i + 1); }));
+      threads_.push_back(std::move(thread));
+    }
+    return absl::OkStatus();
   }
 
   ~Workers() {
@@ -83,9 +93,17 @@ class ThreadPool::Workers {
   std::vector<std::thread> threads_;
 };
 
-ThreadPool::ThreadPool(size_t threads) : threads_(std::max<size_t>(threads, 1)) {
-  if (threads_ > 1) workers_ = std::make_unique<Workers>(threads_ - 1);
+absl::StatusOr<std::unique_ptr<ThreadPool>> ThreadPool::Create(size_t threads) {
+  std::unique_ptr<Workers> workers;
+  if (threads > 1) {
+    workers = std::make_unique<Workers>();
+    SPLINESERVE_RETURN_IF_ERROR(workers->Start(threads - 1));
+  }
+  return std::unique_ptr<ThreadPool>(new ThreadPool(std::max<size_t>(threads, 1), std::move(workers)));
 }
+
+ThreadPool::ThreadPool(size_t threads, std::unique_ptr<Workers> workers)
+    : threads_(threads), workers_(std::move(workers)) {}
 
 ThreadPool::~ThreadPool() = default;
 

@@ -6,13 +6,15 @@
 #include <memory>
 
 #include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
 
 namespace splineserve {
 
 // `threads` counts the calling thread: a pool of one starts no thread and runs every loop inline.
 class ThreadPool {
  public:
-  explicit ThreadPool(size_t threads);
+  // RESOURCE_EXHAUSTED if a thread cannot be started; 0 is taken as 1.
+  static absl::StatusOr<std::unique_ptr<ThreadPool>> Create(size_t threads);
   ~ThreadPool();  // joins the workers; no loop may be running
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -33,8 +35,9 @@ class ThreadPool {
 
  private:
   class Workers;
+  ThreadPool(size_t threads, std::unique_ptr<Workers> workers);
   const size_t threads_;
-  std::unique_ptr<Workers> workers_;  // null when threads_ is 1
+  const std::unique_ptr<Workers> workers_;  // null when threads_ is 1
 };
 
 }  // namespace splineserve

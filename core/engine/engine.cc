@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/base/thread.h"
 #include "core/base/thread_pool.h"
 #include "core/engine/evaluation_batch.h"
 #include "core/engine/executor_context.h"
@@ -19,14 +20,17 @@ namespace splineserve {
 
 class Engine::Impl {
  public:
-  Impl(const EngineOptions& options, const KernelSet& kernels, const Clock& clock)
-      : options_(options),
-        clock_(clock),
-        context_(kernels, clock, options.threads == 0 ? ThreadPool::AvailableCores() : options.threads),
-        queue_(options),
-        executor_([this] { Execute(); }) {}
+  Impl(const EngineOptions& options, const KernelSet& kernels, const Clock& clock,
+       std::unique_ptr<ThreadPool> pool)
+      : options_(options), clock_(clock), context_(kernels, clock, std::move(pool)), queue_(options) {}
+
+  absl::Status Start() {
+    SPLINESERVE_ASSIGN_OR_RETURN(executor_, StartThread([this] { Execute(); }));
+    return absl::OkStatus();
+  }
 
   ~Impl() {
+    if (!executor_.joinable()) return;  // never started
     Drain(absl::ZeroDuration());
     {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -40,9 +44,25 @@ class Engine::Impl {
   absl::Status Submit(std::unique_ptr<Job> job) {
     SPLINESERVE_RETURN_IF_ERROR(job->token->Check());
     job->admitted = clock_.Now();
-    std::lock_guard<std::mutex> lock(mutex_);
+    std::unique_lock<std::mutex> lock(mutex_);
     if (draining_) return absl::UnavailableError("the server is shutting down; retry elsewhere");
-    SPLINESERVE_RETURN_IF_ERROR(queue_.Push(job));
+    absl::Status pushed = queue_.Push(job);
+    if (!pushed.ok()) {
+      // Nobody waits for some of what fills the queue, perhaps.
+      if (const RequestQueue::Departed departed = queue_.TakeDeparted(); !departed.empty()) {
+        pushed = queue_.Push(job);
+        if (pushed.ok()) wake_.notify_one();
+        ++answering_;
+        lock.unlock();
+        for (const auto& evaluation : departed.evaluations) evaluation->done(evaluation->token->Check());
+        for (const auto& generation : departed.generations) generation->sink(generation->token->Check());
+        lock.lock();
+        --answering_;
+        if (Idle()) idle_.notify_all();
+        return pushed;
+      }
+      return pushed;
+    }
     wake_.notify_one();
     return absl::OkStatus();
   }
@@ -50,7 +70,7 @@ class Engine::Impl {
   void Drain(absl::Duration grace) {
     std::unique_lock<std::mutex> lock(mutex_);
     draining_ = true;
-    const auto idle = [this] { return queue_.waiting() == 0 && !busy_; };
+    const auto idle = [this] { return Idle(); };
     const auto wait = std::chrono::milliseconds(
         std::clamp<int64_t>(absl::ToInt64Milliseconds(grace), 0, int64_t{24} * 3600 * 1000));
     if (idle_.wait_for(lock, wait, idle)) return;
@@ -71,13 +91,11 @@ class Engine::Impl {
   const ExecutorContext& context() const { return context_; }
 
  private:
+  bool Idle() const { return queue_.waiting() == 0 && !busy_ && answering_ == 0; }
+
   // The executor thread: a turn for a batch of evaluations, a turn for the generations, and so on.
   void Execute() {
-    const auto released = [this](size_t bytes) {
-      std::lock_guard<std::mutex> lock(mutex_);
-      queue_.Release(bytes);
-    };
-    ActiveGenerations generations(context_, options_.max_batch_tokens, released);
+    ActiveGenerations generations(context_, options_.max_batch_tokens);
     std::unique_ptr<EvaluationBatch> batch;
     while (true) {
       std::vector<std::unique_ptr<EvaluationJob>> jobs;
@@ -86,7 +104,7 @@ class Engine::Impl {
         std::unique_lock<std::mutex> lock(mutex_);
         busy_ = batch != nullptr || !generations.empty();
         active_sequences_ = generations.sequences();
-        if (!busy_ && queue_.waiting() == 0) idle_.notify_all();
+        if (Idle()) idle_.notify_all();
         wake_.wait(lock, [&] { return busy_ || queue_.waiting() != 0 || stopping_; });
         if (stopping_ && !busy_ && queue_.waiting() == 0) return;
         if (batch == nullptr) jobs = queue_.TakeBatch();
@@ -99,8 +117,7 @@ class Engine::Impl {
       }
       for (std::unique_ptr<GenerationJob>& job : fresh) generations.Add(std::move(job));
       if (!jobs.empty()) {
-        batch =
-            std::make_unique<EvaluationBatch>(context_, std::move(jobs), options_.max_batch_tokens, released);
+        batch = std::make_unique<EvaluationBatch>(context_, std::move(jobs), options_.max_batch_tokens);
       }
       if (batch != nullptr) {
         batch->RunChunk();
@@ -117,6 +134,7 @@ class Engine::Impl {
   std::condition_variable wake_, idle_;
   RequestQueue queue_;
   size_t active_sequences_ = 0;
+  size_t answering_ = 0;  // callers of Submit who answer departed requests
   bool busy_ = false;
   bool draining_ = false;
   bool stopping_ = false;
@@ -150,9 +168,18 @@ absl::Status Engine::ValidateOptions(const EngineOptions& options) {
   return absl::OkStatus();
 }
 
-Engine::Engine(const EngineOptions& options, const KernelSet& kernels, const Clock& clock)
-    : impl_(std::make_unique<Impl>(options, kernels, clock)) {}
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(const EngineOptions& options, const KernelSet& kernels,
+                                                       const Clock& clock) {
+  SPLINESERVE_RETURN_IF_ERROR(ValidateOptions(options));
+  SPLINESERVE_ASSIGN_OR_RETURN(
+      std::unique_ptr<ThreadPool> pool,
+      ThreadPool::Create(options.threads == 0 ? ThreadPool::AvailableCores() : options.threads));
+  auto impl = std::make_unique<Impl>(options, kernels, clock, std::move(pool));
+  SPLINESERVE_RETURN_IF_ERROR(impl->Start());
+  return std::unique_ptr<Engine>(new Engine(std::move(impl)));
+}
 
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Engine::~Engine() = default;
 
 absl::Status Engine::Encode(std::shared_ptr<const LoadedModel> model, EncodeRequest request,
@@ -220,7 +247,7 @@ absl::StatusOr<std::vector<GenerateEvent>> Engine::GenerateAndWait(std::shared_p
 void Engine::Drain(absl::Duration grace) { impl_->Drain(grace); }
 const EngineOptions& Engine::options() const { return impl_->options(); }
 const KernelSet& Engine::kernels() const { return impl_->context().kernels; }
-size_t Engine::threads() const { return impl_->context().pool.threads(); }
+size_t Engine::threads() const { return impl_->context().pool->threads(); }
 EngineStats Engine::stats() const { return impl_->stats(); }
 
 }  // namespace splineserve

@@ -1,9 +1,9 @@
 // The engine: admission, batching and evaluation of requests. The whole face of core to the server and to
 // tests.
 //
-//   Engine engine(options, kernels);
+//   SPLINESERVE_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(options, kernels));
 //   auto token = std::make_shared<CancellationToken>(deadline);
-//   absl::Status admitted = engine.Encode(model, std::move(request), token, [](auto result) { ... });
+//   absl::Status admitted = engine->Encode(model, std::move(request), token, [](auto result) { ... });
 //
 // A request is checked completely before it is admitted; what is wrong with it is said at once, with its
 // place, what was expected and what was found. Admitted requests wait in a bounded queue; one executor thread
@@ -14,8 +14,10 @@
 #define SPLINESERVE_CORE_ENGINE_ENGINE_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -30,7 +32,8 @@ struct EngineOptions {
   size_t threads = 0;  // of the pool that evaluates; 0: as many as the process may use
   // Queue bounds: a request that would exceed one is refused with RESOURCE_EXHAUSTED.
   size_t max_queue_requests = 1024;  // waiting ones; those whose work has begun do not count
-  // Estimated memory of waiting and running requests and their results.
+  // Estimated memory of waiting and running requests and of their results until those are gone
+  // (MemoryCharge).
   size_t max_queue_bytes = size_t{512} << 20;
   // Batch policy.
   size_t max_batch_tokens = 4096;
@@ -60,19 +63,24 @@ class Engine {
   // receiver wants no more events (the generation then ends without further calls).
   using GenerateEventSink = std::function<bool(absl::StatusOr<GenerateEvent>)>;
 
-  // `options` fields that are 0 where that has no meaning are an error of the caller's: check ValidateOptions
-  // first.
-  Engine(const EngineOptions& options, const KernelSet& kernels, const Clock& clock = Clock::Real());
+  // Starts the threads. INVALID_ARGUMENT as ValidateOptions says, RESOURCE_EXHAUSTED if a thread cannot be
+  // started. `kernels` and `clock` must outlive the engine.
+  static absl::StatusOr<std::unique_ptr<Engine>> Create(const EngineOptions& options,
+                                                        const KernelSet& kernels,
+                                                        const Clock& clock = Clock::Real());
   ~Engine();  // Drain()s with no grace: queued requests end with UNAVAILABLE
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
 
+  // INVALID_ARGUMENT, naming the field, for a 0 where that has no meaning and for too many threads.
   static absl::Status ValidateOptions(const EngineOptions& options);
 
   // Each returns a failure (INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAVAILABLE while draining, CANCELLED or
   // DEADLINE_EXCEEDED if `token` already says so) and will never call back, or OK and calls back exactly once
-  // (Generate: until the final event or an error), from the executor thread, with the result or
-  // DEADLINE_EXCEEDED, CANCELLED, OUT_OF_RANGE (a number overflowed: layer and token are named), UNAVAILABLE.
-  // Callbacks must not block. Encode needs an encoder, Decode and Generate a decoder, Generate a head of the
-  // decoder vocabulary's size over token inputs.
+  // (Generate: until the final event or an error), from the executor thread or that of a later request, with
+  // the result or DEADLINE_EXCEEDED, CANCELLED, OUT_OF_RANGE (a number overflowed: layer and token are
+  // named), UNAVAILABLE. Callbacks must not block. Encode needs an encoder, Decode and Generate a decoder,
+  // Generate a head of the decoder vocabulary's size over token inputs.
   absl::Status Encode(std::shared_ptr<const LoadedModel> model, EncodeRequest request,
                       std::shared_ptr<CancellationToken> token, EvaluationDone done);
   absl::Status Decode(std::shared_ptr<const LoadedModel> model, DecodeRequest request,
@@ -99,7 +107,8 @@ class Engine {
 
  private:
   class Impl;
-  std::unique_ptr<Impl> impl_;
+  explicit Engine(std::unique_ptr<Impl> impl);
+  const std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace splineserve

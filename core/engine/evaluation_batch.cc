@@ -21,8 +21,8 @@ absl::Status Prefixed(const absl::Status& status, const std::string& field, size
 }  // namespace
 
 EvaluationBatch::EvaluationBatch(ExecutorContext& context, std::vector<std::unique_ptr<EvaluationJob>> jobs,
-                                 size_t max_batch_tokens, std::function<void(size_t)> released)
-    : context_(context), max_batch_tokens_(max_batch_tokens), released_(std::move(released)) {
+                                 size_t max_batch_tokens)
+    : context_(context), max_batch_tokens_(max_batch_tokens) {
   const absl::Time now = context_.clock.Now();
   for (std::unique_ptr<EvaluationJob>& job : jobs) {
     const CheckedEvaluation& work = job->work;
@@ -53,14 +53,15 @@ void EvaluationBatch::Answer(size_t index, const absl::Status& status) {
   JobState& state = states_[index];
   if (state.job == nullptr) return;
   const std::unique_ptr<EvaluationJob> job = std::move(state.job);
-  released_(job->work.bytes);
   if (!status.ok()) {
     state.result = {};
+    job->charge = nullptr;
     job->done(status);
     return;
   }
   state.result.timing = {absl::ToInt64Microseconds(state.started - job->admitted),
                          absl::ToInt64Microseconds(context_.clock.Now() - state.started), batch_tokens_};
+  state.result.charge = std::move(job->charge);
   job->done(std::move(state.result));
 }
 
@@ -126,8 +127,8 @@ void EvaluationBatch::Evaluate(const std::vector<Item>& items) {
   GateSink* const sink = recorder.wanted() ? &recorder : nullptr;
   std::vector<absl::Status> statuses(items.size());
   MatrixView<float> hidden;
-  Evaluation evaluation(config, context_.kernels, context_.pool, context_.workspace, decoder ? nullptr : sink,
-                        keep_going);
+  Evaluation evaluation(config, context_.kernels, *context_.pool, context_.workspace,
+                        decoder ? nullptr : sink, keep_going);
   if (!sources.empty()) {
     hidden = ExecutorContext::Rows(context_.memory_rows, source_rows, config.hidden_size);
     statuses = RunEncoder(evaluation, weights, source_inputs, hidden);
@@ -141,7 +142,7 @@ void EvaluationBatch::Evaluate(const std::vector<Item>& items) {
     }
   };
 
-  Evaluation decoding(config, context_.kernels, context_.pool, context_.workspace, sink, keep_going);
+  Evaluation decoding(config, context_.kernels, *context_.pool, context_.workspace, sink, keep_going);
   std::vector<KeyValueCache> caches;
   std::vector<DecoderInput> inputs;
   if (decoder) {

@@ -3,7 +3,6 @@
 #define SPLINESERVE_CORE_ENGINE_EVALUATION_BATCH_H_
 
 #include <cstddef>
-#include <functional>
 #include <memory>
 #include <vector>
 
@@ -17,10 +16,9 @@ namespace splineserve {
 // turn between chunks.
 class EvaluationBatch {
  public:
-  // `jobs` as RequestQueue::TakeBatch gives them. `released(bytes)` is called for every job before it is
-  // answered.
+  // `jobs` as RequestQueue::TakeBatch gives them.
   EvaluationBatch(ExecutorContext& context, std::vector<std::unique_ptr<EvaluationJob>> jobs,
-                  size_t max_batch_tokens, std::function<void(size_t)> released);
+                  size_t max_batch_tokens);
   ~EvaluationBatch();  // answers what is unanswered with UNAVAILABLE
 
   bool finished() const { return next_ == items_.size(); }
@@ -53,7 +51,6 @@ class EvaluationBatch {
 
   ExecutorContext& context_;
   const size_t max_batch_tokens_;
-  const std::function<void(size_t)> released_;
   std::vector<JobState> states_;
   std::vector<Item> items_;
   size_t next_ = 0;

@@ -4,6 +4,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
+#include <utility>
 
 #include "core/base/aligned_buffer.h"
 #include "core/base/cancellation.h"
@@ -16,15 +18,15 @@ namespace splineserve {
 struct ExecutorContext {
   const KernelSet& kernels;
   const Clock& clock;
-  ThreadPool pool;
+  const std::unique_ptr<ThreadPool> pool;
   Workspace workspace;
   // Final rows of the encoder and the decoder, and head outputs: reused from batch to batch.
   AlignedBuffer<float> memory_rows, hidden_rows, head_rows;
   std::atomic<bool> aborting{false};  // the drain's grace is over: stop between layers
   std::atomic<uint64_t> batches{0}, tokens{0};
 
-  ExecutorContext(const KernelSet& kernels, const Clock& clock, size_t threads)
-      : kernels(kernels), clock(clock), pool(threads) {}
+  ExecutorContext(const KernelSet& kernels, const Clock& clock, std::unique_ptr<ThreadPool> pool)
+      : kernels(kernels), clock(clock), pool(std::move(pool)) {}
 
   static MatrixView<float> Rows(AlignedBuffer<float>& buffer, size_t rows, size_t cols) {
     buffer.EnsureSize(rows * cols);

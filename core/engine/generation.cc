@@ -27,10 +27,8 @@ size_t ActiveGenerations::sequences() const {
 
 // Ends a task: with an error, or after its last event if OK.
 void ActiveGenerations::End(std::unique_ptr<GenerationTask>& task, const absl::Status& status) {
-  const size_t bytes = task->job().work.bytes;
   if (!status.ok()) task->Fail(status);
   task = nullptr;
-  released_(bytes);
 }
 
 ActiveGenerations::Tasks ActiveGenerations::TakeTurn() {
@@ -95,7 +93,7 @@ void ActiveGenerations::EncodeSources(Tasks& tasks) {
     return std::any_of(fresh.begin(), fresh.end(),
                        [&](size_t i) { return context_.Check(*tasks[i]->job().token).ok(); });
   };
-  Evaluation evaluation(model->config(), context_.kernels, context_.pool, context_.workspace, nullptr,
+  Evaluation evaluation(model->config(), context_.kernels, *context_.pool, context_.workspace, nullptr,
                         keep_going);
   const MatrixView<float> memory_rows =
       ExecutorContext::Rows(context_.memory_rows, rows, model->config().hidden_size);
@@ -141,7 +139,7 @@ void ActiveGenerations::Decode(Tasks& tasks) {
     return std::any_of(tasks.begin(), tasks.end(),
                        [&](const auto& task) { return context_.Check(*task->job().token).ok(); });
   };
-  Evaluation evaluation(config, context_.kernels, context_.pool, context_.workspace,
+  Evaluation evaluation(config, context_.kernels, *context_.pool, context_.workspace,
                         recorder.wanted() ? &recorder : nullptr, keep_going);
   const MatrixView<float> hidden = ExecutorContext::Rows(context_.hidden_rows, rows, config.hidden_size);
   RunDecoder(evaluation, model->weights(), inputs, hidden);

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <deque>
-#include <functional>
 #include <memory>
 #include <random>
 #include <vector>
@@ -77,9 +76,8 @@ class GenerationTask {
 // All generations that are being advanced. Runs on the executor thread.
 class ActiveGenerations {
  public:
-  // `released(bytes)` is called for every job after its last event.
-  ActiveGenerations(ExecutorContext& context, size_t max_batch_tokens, std::function<void(size_t)> released)
-      : context_(context), max_batch_tokens_(max_batch_tokens), released_(std::move(released)) {}
+  ActiveGenerations(ExecutorContext& context, size_t max_batch_tokens)
+      : context_(context), max_batch_tokens_(max_batch_tokens) {}
   ~ActiveGenerations();  // ends what is left with UNAVAILABLE
 
   void Add(std::unique_ptr<GenerationJob> job);
@@ -100,7 +98,6 @@ class ActiveGenerations {
 
   ExecutorContext& context_;
   const size_t max_batch_tokens_;
-  const std::function<void(size_t)> released_;
   std::deque<std::unique_ptr<GenerationTask>> tasks_;
 };
 

@@ -32,7 +32,7 @@ size_t GenerationTask::PendingRows() const {
 std::optional<FinishReason> GenerationTask::Ends(int32_t id) const {
   if (config().eos_token_id == id) return FinishReason::kEndOfSequence;
   const std::vector<int32_t>& stops = job_->work.options.stop_ids;
-  if (std::find(stops.begin(), stops.end(), id) != stops.end()) return FinishReason::kStopId;
+  if (std::binary_search(stops.begin(), stops.end(), id)) return FinishReason::kStopId;
   return std::nullopt;
 }
 
@@ -88,6 +88,7 @@ bool GenerationTask::SendToken(GeneratedToken token) {
   GenerateEvent event;
   event.prompt_pieces = std::exchange(prompt_pieces_, {});
   event.token = std::move(token);
+  event.charge = job_->charge;
   return job_->sink(std::move(event));
 }
 
@@ -98,6 +99,7 @@ bool GenerationTask::SendFinal(std::vector<Hypothesis> hypotheses, absl::Time no
   event.final = true;
   event.timing = {absl::ToInt64Microseconds(started_ - job_->admitted),
                   absl::ToInt64Microseconds(now - started_), rows_};
+  event.charge = job_->charge;
   job_->sink(std::move(event));
   return true;
 }

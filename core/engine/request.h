@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -54,6 +55,9 @@ struct Timing {
   int64_t batch_tokens = 0;  // tokens in the batch (of all requests) that this one ran in
 };
 
+// Whoever holds a copy keeps the request's memory counted in the engine's byte budget.
+using MemoryCharge = std::shared_ptr<const void>;
+
 struct SequenceResult {
   Matrix output;                   // [tokens, hidden_size] or head rows ([1, size] where the head pools)
   std::vector<TokenPiece> pieces;  // one per token unless detail is kNone
@@ -64,6 +68,7 @@ struct SequenceResult {
 struct EvaluationResult {
   std::vector<SequenceResult> results;
   Timing timing;
+  MemoryCharge charge;  // to be kept as long as the results, or what was made of them, is in memory
 };
 
 enum class GenerationStrategy { kGreedy, kBeam, kSample };
@@ -74,11 +79,11 @@ struct GenerateRequest {
                     // as it is: ids are not prefixed with bos; text is (where the model has a bos_token_id)
   GenerationStrategy strategy = GenerationStrategy::kGreedy;
   size_t max_new_tokens = 0;  // 0: up to the model's and the server's limit
-  std::vector<int32_t>
-      stop_ids;           // end a sequence besides eos_token_id; like eos they are not part of the output
+  // End a sequence besides eos_token_id; like eos they are not part of the output.
+  std::vector<int32_t> stop_ids;
   size_t beam_width = 4;  // kBeam: 1..limit
-  // kBeam: hypotheses rank by sum of log-probabilities / length^length_penalty; `length` counts the new
-  // tokens, the ending one too.
+  // kBeam: hypotheses rank by sum of log-probabilities / length^length_penalty, 0..10; `length` counts the
+  // new tokens, the ending one too.
   float length_penalty = 1.0f;
   size_t num_hypotheses = 1;  // kBeam: how many are returned, <= beam_width
   float temperature = 1.0f;   // kSample: > 0
@@ -120,7 +125,8 @@ struct GenerateEvent {
   std::optional<GeneratedToken> token;  // a token event
   std::vector<Hypothesis> hypotheses;   // final event: best first; greedy and sampling have one
   bool final = false;
-  Timing timing;  // final event; batch_tokens: rows evaluated for this request
+  Timing timing;        // final event; batch_tokens: rows evaluated for this request
+  MemoryCharge charge;  // the same in every event of a stream; to be kept as long as any of them
 };
 
 }  // namespace splineserve

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
 
 namespace splineserve {
 namespace {
@@ -11,41 +12,51 @@ bool SameKind(const EvaluationJob& a, const EvaluationJob& b) {
   return a.model == b.model && a.work.targets.empty() == b.work.targets.empty();
 }
 
-template <typename T>
-std::vector<std::unique_ptr<T>> TakeAll(std::deque<std::unique_ptr<T>>& queue) {
-  std::vector<std::unique_ptr<T>> all;
-  for (std::unique_ptr<T>& job : queue) all.push_back(std::move(job));
-  queue.clear();
-  return all;
+template <typename Job>
+std::vector<std::unique_ptr<Job>> TakeDepartedFrom(std::deque<std::unique_ptr<Job>>& queue) {
+  std::vector<std::unique_ptr<Job>> departed;
+  std::deque<std::unique_ptr<Job>> rest;
+  for (std::unique_ptr<Job>& job : queue) {
+    if (job->token->Check().ok()) {
+      rest.push_back(std::move(job));
+    } else {
+      job->charge = nullptr;
+      departed.push_back(std::move(job));
+    }
+  }
+  queue = std::move(rest);
+  return departed;
 }
 
 }  // namespace
 
-absl::Status RequestQueue::Charge(size_t bytes) {
+absl::StatusOr<MemoryCharge> RequestQueue::Admit(size_t bytes) {
   if (waiting() >= options_.max_queue_requests) {
     return absl::ResourceExhaustedError(absl::StrCat("the queue is full: ", waiting(),
                                                      " requests wait, the limit is ",
                                                      options_.max_queue_requests, "; retry later"));
   }
-  if (bytes > options_.max_queue_bytes - bytes_) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the byte budget is full: this request needs about ", bytes, " bytes, ", bytes_, " of ",
-                     options_.max_queue_bytes, " are in use; retry later or ask for less"));
-  }
-  bytes_ += bytes;
-  return absl::OkStatus();
+  if (MemoryCharge charge = budget_.TryCharge(bytes)) return charge;
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the byte budget is full: this request needs about ", bytes, " bytes, ", budget_.used(),
+                   " of ", budget_.limit(), " are in use; ",
+                   bytes > budget_.limit() ? "ask for less" : "retry later or ask for less"));
 }
 
 absl::Status RequestQueue::Push(std::unique_ptr<EvaluationJob>& job) {
-  if (absl::Status status = Charge(job->work.bytes); !status.ok()) return status;
+  SPLINESERVE_ASSIGN_OR_RETURN(job->charge, Admit(job->work.bytes));
   evaluations_.push_back(std::move(job));
   return absl::OkStatus();
 }
 
 absl::Status RequestQueue::Push(std::unique_ptr<GenerationJob>& job) {
-  if (absl::Status status = Charge(job->work.bytes); !status.ok()) return status;
+  SPLINESERVE_ASSIGN_OR_RETURN(job->charge, Admit(job->work.bytes));
   generations_.push_back(std::move(job));
   return absl::OkStatus();
+}
+
+RequestQueue::Departed RequestQueue::TakeDeparted() {
+  return {TakeDepartedFrom(evaluations_), TakeDepartedFrom(generations_)};
 }
 
 std::vector<std::unique_ptr<EvaluationJob>> RequestQueue::TakeBatch() {
@@ -78,13 +89,6 @@ std::unique_ptr<GenerationJob> RequestQueue::TakeGeneration(size_t active_sequen
   std::unique_ptr<GenerationJob> job = std::move(generations_.front());
   generations_.pop_front();
   return job;
-}
-
-std::vector<std::unique_ptr<EvaluationJob>> RequestQueue::TakeAllEvaluations() {
-  return TakeAll(evaluations_);
-}
-std::vector<std::unique_ptr<GenerationJob>> RequestQueue::TakeAllGenerations() {
-  return TakeAll(generations_);
 }
 
 }  // namespace splineserve

@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "core/base/cancellation.h"
+#include "core/engine/byte_budget.h"
 #include "core/engine/engine.h"
 #include "core/engine/validation.h"
 
@@ -22,6 +24,7 @@ struct EvaluationJob {
   std::shared_ptr<CancellationToken> token;
   Engine::EvaluationDone done;
   absl::Time admitted;
+  MemoryCharge charge;  // of work.bytes, from Push on
 };
 
 // An admitted Generate.
@@ -31,19 +34,17 @@ struct GenerationJob {
   std::shared_ptr<CancellationToken> token;
   Engine::GenerateEventSink sink;
   absl::Time admitted;
+  MemoryCharge charge;  // of work.bytes, from Push on
 };
 
 class RequestQueue {
  public:
-  explicit RequestQueue(const EngineOptions& options) : options_(options) {}
+  explicit RequestQueue(const EngineOptions& options) : options_(options), budget_(options.max_queue_bytes) {}
 
   // RESOURCE_EXHAUSTED if the request bound or the byte bound is reached; the job is then untouched. On
-  // success the job is moved from, and its bytes are charged until Release.
+  // success the job is moved from; its bytes are charged as long as its charge lives.
   absl::Status Push(std::unique_ptr<EvaluationJob>& job);
   absl::Status Push(std::unique_ptr<GenerationJob>& job);
-
-  // A job of `bytes` has been answered.
-  void Release(size_t bytes) { bytes_ -= bytes; }
 
   // The oldest evaluation and, in order of arrival, further ones that fit into its batch: the same model and
   // kind (Encode or Decode), at most max_batch_tokens together. Others keep their order. A job larger than
@@ -54,22 +55,25 @@ class RequestQueue {
   // large is taken when nothing is active.
   std::unique_ptr<GenerationJob> TakeGeneration(size_t active_sequences);
 
-  // Everything that waits, for shutting down. Their bytes stay charged until Release.
-  std::vector<std::unique_ptr<EvaluationJob>> TakeAllEvaluations();
-  std::vector<std::unique_ptr<GenerationJob>> TakeAllGenerations();
+  // Waiting jobs whose callers have left or whose deadlines have passed. They still have to be answered, but
+  // hold no place and no bytes any more. Cost: a look at every waiting job.
+  struct Departed {
+    std::vector<std::unique_ptr<EvaluationJob>> evaluations;
+    std::vector<std::unique_ptr<GenerationJob>> generations;
+    bool empty() const { return evaluations.empty() && generations.empty(); }
+  };
+  Departed TakeDeparted();
 
   size_t waiting() const { return evaluations_.size() + generations_.size(); }
-  bool has_evaluations() const { return !evaluations_.empty(); }
-  bool has_generations() const { return !generations_.empty(); }
-  size_t bytes() const { return bytes_; }
+  size_t bytes() const { return budget_.used(); }  // of waiting and running jobs, and of results in use
 
  private:
-  absl::Status Charge(size_t bytes);
+  absl::StatusOr<MemoryCharge> Admit(size_t bytes);
 
   const EngineOptions options_;
   std::deque<std::unique_ptr<EvaluationJob>> evaluations_;
   std::deque<std::unique_ptr<GenerationJob>> generations_;
-  size_t bytes_ = 0;  // of waiting and running jobs
+  ByteBudget budget_;
 };
 
 }  // namespace splineserve

@@ -10,9 +10,12 @@
 #include "core/base/status_macros.h"
 #include "core/model/head.h"
 #include "core/model/key_value_cache.h"
+#include "core/spline/piece.h"
 
 namespace splineserve {
 namespace {
+
+constexpr float kMaxLengthPenalty = 10;
 
 absl::Status Invalid(const std::string& where, const std::string& expected, const std::string& found) {
   return absl::InvalidArgumentError(absl::StrCat(where, ": expected ", expected, ", found ", found));
@@ -132,6 +135,15 @@ absl::Status CheckPieces(const PieceOptions& pieces, size_t layers) {
   if (pieces.margins && pieces.detail == PieceDetail::kNone) {
     return Invalid("pieces.margins", "pieces.detail ID, COUNTS or BITS with margins", "NONE");
   }
+  // Lists longer than what they choose from name something twice, and are copied for every sequence.
+  if (pieces.layers.size() > layers) {
+    return Invalid("pieces.layers", absl::StrCat("at most ", layers, ", the layers of the stack"),
+                   absl::StrCat(pieces.layers.size()));
+  }
+  constexpr size_t kSites = 3;
+  if (pieces.sites.size() > kSites) {
+    return Invalid("pieces.sites", absl::StrCat("at most ", kSites), absl::StrCat(pieces.sites.size()));
+  }
   for (size_t i = 0; i < pieces.layers.size(); ++i) {
     if (pieces.layers[i] >= layers) {
       return Invalid(absl::StrCat("pieces.layers[", i, "]"), absl::StrCat("a layer in [0, ", layers, ")"),
@@ -182,14 +194,26 @@ absl::StatusOr<bool> WantsHead(OutputKind output, bool has_head, const std::stri
   return false;
 }
 
-// Bytes of a token's piece in memory: bits, plus 48 a group for its counts and bookkeeping.
+// Bytes of a token's piece from its recording to its message: the recorder holds the bits and 8 bytes a
+// group; listed groups are held once more in the result and in the message.
 size_t PieceBytes(const ModelConfig& config, const PieceOptions& pieces, size_t layers, size_t keys,
                   size_t memory) {
   if (pieces.detail == PieceDetail::kNone) return 0;
   const size_t heads = config.num_attention_heads;
   const size_t groups = heads * (memory == 0 ? 1 : 2) + 1;
-  return layers * (heads * ((keys + memory) / 8 + 2) + config.intermediate_size / 8 + 48 * groups);
+  const size_t bits =
+      heads * (keys / 8 + 1 + (memory == 0 ? 0 : memory / 8 + 1)) + config.intermediate_size / 8 + 1;
+  constexpr size_t kRecordedGroup = 8, kMessageGroup = 64, kTokenPiece = 256;
+  size_t bytes = kTokenPiece + layers * (bits + groups * kRecordedGroup);
+  if (pieces.detail == PieceDetail::kId) return bytes;
+  const size_t listed = pieces.layers.empty() ? layers : pieces.layers.size();
+  bytes += listed * groups * (sizeof(PieceGroup) + kMessageGroup);
+  if (pieces.detail == PieceDetail::kBits) bytes += listed * 2 * (bits + groups * 2 * sizeof(void*));
+  return bytes;
 }
+
+// Bytes of `rows` output rows: in the result and in the message made of it.
+size_t OutputBytes(size_t rows, size_t cols) { return 2 * rows * cols * sizeof(float); }
 
 size_t SequenceBytes(const CheckedSequence& sequence) {
   return sequence.ids.size() * sizeof(int32_t) + sequence.vectors.values.size() * sizeof(float);
@@ -224,7 +248,8 @@ absl::StatusOr<CheckedEvaluation> CheckEncode(const LoadedModel& model, EncodeRe
     const size_t n = source.length();
     checked.tokens += n;
     checked.bytes += SequenceBytes(source) + n * config.hidden_size * sizeof(float) +
-                     (checked.head ? HeadRows(config, n) * config.head.size * sizeof(float) : 0) +
+                     (checked.head ? OutputBytes(HeadRows(config, n), config.head.size)
+                                   : OutputBytes(n, config.hidden_size)) +
                      n * PieceBytes(config, checked.pieces, config.num_encoder_layers, n, 0);
   }
   return checked;
@@ -261,7 +286,8 @@ absl::StatusOr<CheckedEvaluation> CheckDecode(const LoadedModel& model, DecodeRe
     const size_t m = checked.sources.empty() ? 0 : checked.sources[i].length();
     checked.tokens += n + m;
     checked.bytes += SequenceBytes(checked.targets[i]) + (n + m) * config.hidden_size * sizeof(float) +
-                     (checked.head ? HeadRows(config, n) * config.head.size * sizeof(float) : 0) +
+                     (checked.head ? OutputBytes(HeadRows(config, n), config.head.size)
+                                   : OutputBytes(n, config.hidden_size)) +
                      n * PieceBytes(config, checked.pieces, config.num_decoder_layers, n, m) +
                      KeyValueCache::BytesFor(config, n, m) + (m == 0 ? 0 : SequenceBytes(checked.sources[i]));
   }
@@ -305,6 +331,11 @@ absl::StatusOr<CheckedGeneration> CheckGenerate(const LoadedModel& model, Genera
   }
   SPLINESERVE_RETURN_IF_ERROR(checker.CheckLength(checked.prompt.size(), "prompt"));
   SPLINESERVE_RETURN_IF_ERROR(SequenceChecker::CheckIds(request.stop_ids, decoder.input.size, "stop_ids"));
+  // Sorted and each once: looked up for every token, and never more than the vocabulary.
+  std::sort(request.stop_ids.begin(), request.stop_ids.end());
+  request.stop_ids.erase(std::unique(request.stop_ids.begin(), request.stop_ids.end()),
+                         request.stop_ids.end());
+  request.stop_ids.shrink_to_fit();
   SPLINESERVE_RETURN_IF_ERROR(CheckPieces(request.pieces, config.num_decoder_layers));
   if (request.max_new_tokens > limits.max_new_tokens) {
     return Invalid("max_new_tokens", absl::StrCat("at most ", limits.max_new_tokens, ", the server's limit"),
@@ -328,8 +359,10 @@ absl::StatusOr<CheckedGeneration> CheckGenerate(const LoadedModel& model, Genera
         return Invalid("beam.num_hypotheses", absl::StrCat("1 to the beam width, ", request.beam_width),
                        absl::StrCat(request.num_hypotheses));
       }
-      if (!std::isfinite(request.length_penalty)) {
-        return Invalid("beam.length_penalty", "a finite number", absl::StrCat(request.length_penalty));
+      // Beyond it, a power of a length may leave the range of numbers; NaN fails both comparisons.
+      if (!(request.length_penalty >= 0 && request.length_penalty <= kMaxLengthPenalty)) {
+        return Invalid("beam.length_penalty", absl::StrCat("0 to ", kMaxLengthPenalty),
+                       absl::StrCat(request.length_penalty));
       }
       checked.beams = request.beam_width;
       break;
@@ -341,10 +374,14 @@ absl::StatusOr<CheckedGeneration> CheckGenerate(const LoadedModel& model, Genera
   }
   const size_t length = checked.prompt.size() + request.max_new_tokens;
   const size_t memory = checked.source.length();
-  checked.bytes = SequenceBytes(checked.source) +
-                  checked.beams * (KeyValueCache::BytesFor(config, length, memory) +
-                                   length * PieceBytes(config, request.pieces, config.num_decoder_layers,
-                                                       length, memory));
+  const size_t beam =
+      KeyValueCache::BytesFor(config, length, memory) +
+      length * (sizeof(GeneratedToken) +
+                PieceBytes(config, request.pieces, config.num_decoder_layers, length, memory));
+  // While a step replaces beams by their continuations, old and new ones are in memory.
+  checked.bytes = SequenceBytes(checked.source) + checked.prompt.size() * sizeof(int32_t) +
+                  request.stop_ids.size() * sizeof(int32_t) +
+                  (checked.beams == 1 ? 1 : 2 * checked.beams) * beam;
   checked.options = std::move(request);
   return checked;
 }

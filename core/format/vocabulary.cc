@@ -56,7 +56,7 @@ absl::StatusOr<Vocabulary> Vocabulary::Parse(std::string_view text, std::string_
 absl::StatusOr<std::vector<int32_t>> Vocabulary::Encode(std::string_view text) const {
   if (const size_t valid = ValidUtf8Prefix(text); valid != text.size()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("text: expected UTF-8, found an invalid byte at offset ", valid));
+        absl::StrCat("expected UTF-8, found an invalid byte at offset ", valid));
   }
   std::vector<int32_t> ids;
   for (size_t offset = 0; offset < text.size();) {
@@ -73,7 +73,7 @@ absl::StatusOr<std::vector<int32_t>> Vocabulary::Encode(std::string_view text) c
     const std::string token(text.substr(offset, end - offset));
     const auto it = ids_.find(token);
     if (it == ids_.end()) {
-      return absl::InvalidArgumentError(absl::StrCat("text: token ", ids.size(), " at byte ", offset,
+      return absl::InvalidArgumentError(absl::StrCat("token ", ids.size(), " at byte ", offset,
                                                      ": expected an entry of the vocabulary, found \"",
                                                      Excerpt(token), "\""));
     }

@@ -69,12 +69,4 @@ PackedMatrix PackedMatrix::Resized(size_t inner, size_t outer) const {
   return resized;
 }
 
-void PackedMatrix::EnsureScratch(size_t inner, size_t outer) {
-  inner_ = inner;
-  outer_ = outer;
-  panel_width_ = PanelWidth(outer);
-  panel_stride_ = inner * panel_width_;
-  buffer_.EnsureSize(PanelCount(outer, panel_width_) * panel_stride_);
-}
-
 }  // namespace splineserve

@@ -42,10 +42,6 @@ class PackedMatrix {
   // A copy of the first min(old, new) entries in a matrix of the new size; new entries are zero.
   PackedMatrix Resized(size_t inner, size_t outer) const;
 
-  // Makes this [inner, outer] with unspecified contents: scratch that is reused across requests. Allocates
-  // only when it has to grow beyond every earlier size.
-  void EnsureScratch(size_t inner, size_t outer);
-
  private:
   AlignedBuffer<float> buffer_;
   size_t inner_ = 0, outer_ = 0, panel_width_ = kLaneBlock, panel_stride_ = 0;

@@ -40,15 +40,6 @@ HeadKeyValues HeadKeyValues::Clone() const {
   return copy;
 }
 
-size_t HeadKeyValues::bytes() const {
-  size_t floats = 0;
-  for (const PackedMatrix& head : keys_)
-    floats += head.inner() * ((head.outer() + kLaneBlock - 1) / kLaneBlock);
-  for (const PackedMatrix& head : values_)
-    floats += head.inner() * ((head.outer() + kLaneBlock - 1) / kLaneBlock);
-  return floats * kLaneBlock * sizeof(float);
-}
-
 KeyValueCache::KeyValueCache(const ModelConfig& config, size_t expected_tokens,
                              std::shared_ptr<const MemoryKeyValues> memory)
     : memory(std::move(memory)) {

@@ -33,7 +33,6 @@ class HeadKeyValues {
   PackedView Values(size_t head, size_t tokens) const { return values_[head].view(tokens, head_dim_); }
 
   HeadKeyValues Clone() const;
-  size_t bytes() const;
 
  private:
   size_t head_dim_ = 0;

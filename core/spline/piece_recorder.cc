@@ -30,13 +30,12 @@ PieceRecorder::PieceRecorder(const ModelConfig& config, Stack stack)
 void PieceRecorder::AddSequence(const PieceOptions& options, size_t position, size_t count, size_t keys,
                                 size_t memory) {
   Sequence sequence;
-  sequence.options = options;
   sequence.count = count;
   if (options.detail == PieceDetail::kNone) {
-    sequence.options.margins = false;
     sequences_.push_back(std::move(sequence));
     return;
   }
+  sequence.options = options;
   wanted_ = true;
   sequence.position = position;
   sequence.keys = keys;
@@ -125,6 +124,8 @@ TokenPiece PieceRecorder::Take(size_t sequence_index, size_t token) const {
   } sites[] = {{Site::kSelfAttention, heads_, widths.self},
                {Site::kCrossAttention, cross_heads_, widths.cross},
                {Site::kFeedForward, units_ > 0 ? size_t{1} : size_t{0}, units_}};
+  piece.groups.reserve((sequence.options.layers.empty() ? layers_ : sequence.options.layers.size()) *
+                       groups_per_layer_);
   for (size_t layer = 0; layer < layers_; ++layer) {
     if (!ListsOrIsEmpty(sequence.options.layers, layer)) continue;
     for (const auto& [site, heads, width] : sites) {

@@ -1,9 +1,14 @@
 #include "core/base/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
 #include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -12,11 +17,11 @@ namespace {
 
 TEST(ThreadPoolTest, RunsEveryTaskExactlyOnce) {
   for (size_t threads : {1u, 2u, 3u, 8u}) {
-    ThreadPool pool(threads);
-    EXPECT_EQ(pool.threads(), threads);
+    const std::unique_ptr<ThreadPool> pool = ThreadPool::Create(threads).value();
+    EXPECT_EQ(pool->threads(), threads);
     for (size_t tasks : {0u, 1u, 2u, 7u, 1000u}) {
       std::vector<std::atomic<int>> runs(tasks);
-      pool.ParallelFor(tasks, [&](size_t task, size_t worker) {
+      pool->ParallelFor(tasks, [&](size_t task, size_t worker) {
         EXPECT_LT(worker, threads);
         runs[task].fetch_add(1);
       });
@@ -26,19 +31,19 @@ TEST(ThreadPoolTest, RunsEveryTaskExactlyOnce) {
 }
 
 TEST(ThreadPoolTest, WritesOfTasksAreVisibleAfterTheLoop) {
-  ThreadPool pool(4);
+  const std::unique_ptr<ThreadPool> pool = ThreadPool::Create(4).value();
   std::vector<int> values(4096);
   for (int round = 1; round <= 50; ++round) {
-    pool.ParallelFor(values.size(), [&](size_t task, size_t) { values[task] += round; });
+    pool->ParallelFor(values.size(), [&](size_t task, size_t) { values[task] += round; });
   }
   for (int value : values) EXPECT_EQ(value, 50 * 51 / 2);
 }
 
 TEST(ThreadPoolTest, NoTwoTasksShareAWorkerAtATime) {
-  ThreadPool pool(4);
-  std::vector<std::atomic<int>> inside(pool.threads());
+  const std::unique_ptr<ThreadPool> pool = ThreadPool::Create(4).value();
+  std::vector<std::atomic<int>> inside(pool->threads());
   std::atomic<bool> shared{false};
-  pool.ParallelFor(2000, [&](size_t, size_t worker) {
+  pool->ParallelFor(2000, [&](size_t, size_t worker) {
     if (inside[worker].fetch_add(1) != 0) shared = true;
     inside[worker].fetch_sub(1);
   });
@@ -46,13 +51,13 @@ TEST(ThreadPoolTest, NoTwoTasksShareAWorkerAtATime) {
 }
 
 TEST(ThreadPoolTest, LoopsOfSeveralCallersAllComplete) {
-  ThreadPool pool(3);
+  const std::unique_ptr<ThreadPool> pool = ThreadPool::Create(3).value();
   std::atomic<int> total{0};
   std::vector<std::thread> callers;
   for (int c = 0; c < 4; ++c) {
     callers.emplace_back([&] {
       for (int round = 0; round < 100; ++round)
-        pool.ParallelFor(5, [&](size_t, size_t) { total.fetch_add(1); });
+        pool->ParallelFor(5, [&](size_t, size_t) { total.fetch_add(1); });
     });
   }
   for (std::thread& caller : callers) caller.join();
@@ -63,6 +68,23 @@ TEST(ThreadPoolTest, AvailableCoresIsPositiveAndNoMoreThanTheMachine) {
   EXPECT_GE(ThreadPool::AvailableCores(), 1u);
   EXPECT_LE(ThreadPool::AvailableCores(), std::max(1u, std::thread::hardware_concurrency()));
 }
+
+// Not under sanitizers, whose own memory does not fit below the limit.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+[[noreturn]] void CreateTooManyThreads() {
+  // Room for some stacks of 8 MiB, not for all.
+  const rlimit memory{rlim_t{1} << 30, rlim_t{1} << 30};
+  if (setrlimit(RLIMIT_AS, &memory) != 0) std::_Exit(1);
+  const absl::Status status = ThreadPool::Create(1000).status();
+  std::fprintf(stderr, "%s", std::string(status.message()).c_str());
+  std::_Exit(status.code() == absl::StatusCode::kResourceExhausted ? 0 : 2);
+}
+
+TEST(ThreadPoolTest, ThreadsThatCannotBeStartedAreAnError) {
+  EXPECT_EXIT(CreateTooManyThreads(), testing::ExitedWithCode(0),
+              "cannot start a thread: .*; use fewer threads");
+}
+#endif
 
 }  // namespace
 }  // namespace splineserve

@@ -40,7 +40,7 @@ void Encode(benchmark::State& state) {
   const auto model = RandomEncoder(d, layers, heads, f);
   EngineOptions options;
   options.threads = static_cast<size_t>(state.range(6));
-  Engine engine(options, *AvailableKernelSets().front());
+  const std::unique_ptr<Engine> engine = Engine::Create(options, *AvailableKernelSets().front()).value();
   EncodeRequest request;
   request.pieces.detail = static_cast<PieceDetail>(state.range(7));
   for (int64_t s = 0; s < sequences; ++s) {
@@ -49,14 +49,14 @@ void Encode(benchmark::State& state) {
     request.inputs.emplace_back(std::move(ids));
   }
   for (auto _ : state) {
-    const auto result = engine.EncodeAndWait(model, request);
+    const auto result = engine->EncodeAndWait(model, request);
     if (!result.ok()) {
       state.SkipWithError(result.status().ToString().c_str());
       return;
     }
     benchmark::DoNotOptimize(result->results.data());
   }
-  state.SetLabel(engine.kernels().name);
+  state.SetLabel(engine->kernels().name);
   state.counters["tokens/s"] = benchmark::Counter(static_cast<double>(sequences * tokens),
                                                   benchmark::Counter::kIsIterationInvariantRate);
   state.counters["GFLOP/s"] =

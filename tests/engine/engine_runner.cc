@@ -155,7 +155,7 @@ void ExpectNear(const ReferenceResult<double>& expected, const ReferenceResult<f
 std::unique_ptr<Engine> MakeEngine(const KernelSet& kernels, size_t threads) {
   EngineOptions options;
   options.threads = threads;
-  return std::make_unique<Engine>(options, kernels);
+  return Engine::Create(options, kernels).value();
 }
 
 }  // namespace splineserve::testing

@@ -23,8 +23,7 @@ class LifecycleTest : public ::testing::Test {
  protected:
   void Start(EngineOptions options = {}) {
     options.threads = 1;
-    ASSERT_TRUE(Engine::ValidateOptions(options).ok());
-    engine_ = std::make_unique<Engine>(options, *AvailableKernelSets().front(), clock_);
+    engine_ = Engine::Create(options, *AvailableKernelSets().front(), clock_).value();
   }
   absl::Status Submit(PendingRequest* pending,
                       std::shared_ptr<CancellationToken> token = std::make_shared<CancellationToken>()) {
@@ -146,6 +145,47 @@ TEST_F(LifecycleTest, FullQueueRefusesAndRecovers) {
   }
   EXPECT_FALSE(pending[3].answered());
   EXPECT_TRUE(engine_->EncodeAndWait(model_.loaded(), Tokens()).ok());
+}
+
+TEST_F(LifecycleTest, WhoNobodyWaitsForLeavesAFullQueue) {
+  EngineOptions options;
+  options.max_queue_requests = 2;
+  Start(options);
+  std::vector<PendingRequest> pending(4);
+  const auto cancelled = std::make_shared<CancellationToken>();
+  {
+    HeldExecutor held(engine_.get(), model_.loaded(), Tokens());
+    ASSERT_TRUE(Submit(&pending[0], cancelled).ok());
+    ASSERT_TRUE(Submit(&pending[1]).ok());
+    EXPECT_EQ(absl::StatusCode::kResourceExhausted, Submit(&pending[2]).code());
+    cancelled->Cancel();
+    EXPECT_TRUE(Submit(&pending[2]).ok());
+    ASSERT_TRUE(pending[0].answered()) << "by the thread that took its place";
+    EXPECT_EQ(absl::StatusCode::kCancelled, pending[0].Wait().status().code());
+    EXPECT_EQ(absl::StatusCode::kResourceExhausted, Submit(&pending[3]).code());
+  }
+  EXPECT_TRUE(pending[1].Wait().ok());
+  EXPECT_TRUE(pending[2].Wait().ok());
+  EXPECT_FALSE(pending[3].answered());
+}
+
+TEST_F(LifecycleTest, AResultInUseStaysCharged) {
+  Start();
+  {
+    const auto result = engine_->EncodeAndWait(model_.loaded(), Tokens());
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_GE(engine_->stats().queued_bytes, result->results[0].output.values.size() * sizeof(float));
+  }
+  EXPECT_EQ(0u, engine_->stats().queued_bytes);
+}
+
+TEST_F(LifecycleTest, ADeadlineStaysPassedWhenTheClockIsSetBack) {
+  const CancellationToken token(clock_.Now() + absl::Seconds(1), clock_);
+  EXPECT_TRUE(token.Check().ok());
+  clock_.Advance(absl::Seconds(2));
+  EXPECT_EQ(absl::StatusCode::kDeadlineExceeded, token.Check().code());
+  clock_.Advance(-absl::Seconds(60));
+  EXPECT_EQ(absl::StatusCode::kDeadlineExceeded, token.Check().code());
 }
 
 TEST_F(LifecycleTest, ByteBudgetRefusesAndRecovers) {

@@ -85,15 +85,46 @@ TEST_F(RequestQueueTest, RefusesBeyondTheRequestBound) {
   EXPECT_NE(job, nullptr) << "a refused job must be untouched";
 }
 
-TEST_F(RequestQueueTest, ChargesBytesUntilReleased) {
+TEST_F(RequestQueueTest, ChargesBytesAsLongAsTheChargeLives) {
   PushEvaluation(Evaluation(FakeModel(a_), 1, 60));
   auto second = Evaluation(FakeModel(a_), 1, 41);
   EXPECT_EQ(queue().Push(second).code(), absl::StatusCode::kResourceExhausted);
-  queue().TakeBatch();
+  std::vector<std::unique_ptr<EvaluationJob>> running = queue().TakeBatch();
   EXPECT_EQ(queue().Push(second).code(), absl::StatusCode::kResourceExhausted) << "running jobs still count";
-  queue().Release(60);
+  MemoryCharge result = running.front()->charge;
+  running.clear();
+  EXPECT_EQ(queue().Push(second).code(), absl::StatusCode::kResourceExhausted) << "results still count";
+  result = nullptr;
   EXPECT_TRUE(queue().Push(second).ok());
   EXPECT_EQ(queue().bytes(), 41u);
+}
+
+TEST_F(RequestQueueTest, ARequestLargerThanTheBudgetIsToldToAskForLess) {
+  auto job = Evaluation(FakeModel(a_), 1, 101);
+  const absl::Status status = queue().Push(job);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(status.message(),
+            "the byte budget is full: this request needs about 101 bytes, 0 of 100 are in use; ask for less");
+}
+
+TEST_F(RequestQueueTest, DepartedJobsGiveUpTheirPlacesAndBytes) {
+  std::vector<std::shared_ptr<CancellationToken>> tokens;
+  for (size_t bytes : {10, 20, 30}) {
+    auto job = Evaluation(FakeModel(a_), bytes, bytes);
+    job->token = tokens.emplace_back(std::make_shared<CancellationToken>());
+    PushEvaluation(std::move(job));
+  }
+  auto generation = Generation(1);
+  generation->token = tokens.emplace_back(std::make_shared<CancellationToken>());
+  ASSERT_TRUE(queue().Push(generation).ok());
+  EXPECT_TRUE(queue().TakeDeparted().empty());
+  tokens[1]->Cancel();
+  tokens[3]->Cancel();
+  const RequestQueue::Departed departed = queue().TakeDeparted();
+  EXPECT_EQ(Tokens(departed.evaluations), (std::vector<size_t>{20}));
+  EXPECT_EQ(departed.generations.size(), 1u);
+  EXPECT_EQ(queue().waiting(), 2u);
+  EXPECT_EQ(queue().bytes(), 40u) << "although the departed jobs are still to be answered";
 }
 
 TEST_F(RequestQueueTest, GenerationsEnterWhenTheirSequencesFit) {

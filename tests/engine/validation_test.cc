@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/engine/validation.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/engine/engine_runner.h"
@@ -47,19 +48,19 @@ class ValidationTest : public ::testing::Test {
   absl::Status Encode(const TestModel& model, std::vector<Sequence> inputs,
                       OutputKind output = OutputKind::kDefault, PieceOptions pieces = {}) {
     return engine_
-        .EncodeAndWait(model.loaded(),
-                       {.inputs = std::move(inputs), .output = output, .pieces = std::move(pieces)})
+        ->EncodeAndWait(model.loaded(),
+                        {.inputs = std::move(inputs), .output = output, .pieces = std::move(pieces)})
         .status();
   }
   absl::Status Decode(const TestModel& model, std::vector<Sequence> sources, std::vector<Sequence> targets,
                       OutputKind output = OutputKind::kDefault) {
     return engine_
-        .DecodeAndWait(model.loaded(),
-                       {.sources = std::move(sources), .targets = std::move(targets), .output = output})
+        ->DecodeAndWait(model.loaded(),
+                        {.sources = std::move(sources), .targets = std::move(targets), .output = output})
         .status();
   }
   absl::Status Generate(const TestModel& model, GenerateRequest request) {
-    return engine_.GenerateAndWait(model.loaded(), std::move(request)).status();
+    return engine_->GenerateAndWait(model.loaded(), std::move(request)).status();
   }
 
   const TestModel tokens_{
@@ -83,7 +84,7 @@ class ValidationTest : public ::testing::Test {
       "vocabulary": {"file": "letters.txt", "split": "characters"},
       "head": {"kind": "linear", "size": 7}, "bos_token_id": 1, "eos_token_id": 2)"),
                         ModelOptions{}};
-  Engine engine_{Limits(), *AvailableKernelSets().front()};
+  const std::unique_ptr<Engine> engine_ = Engine::Create(Limits(), *AvailableKernelSets().front()).value();
 };
 
 TokenIds Ids(std::vector<int32_t> ids) { return {std::move(ids)}; }
@@ -158,6 +159,50 @@ TEST_F(ValidationTest, Pieces) {
   ExpectInvalid(
       Encode(tokens_, {Ids({1})}, OutputKind::kDefault, {.detail = PieceDetail::kBits, .layers = {0, 2}}),
       "pieces.layers[1]", {"2"});
+  // Even with detail NONE: the lists would be copied for every sequence.
+  ExpectInvalid(
+      Encode(tokens_, {Ids({1})}, OutputKind::kDefault, {.layers = std::vector<size_t>(1'000'000, 0)}),
+      "pieces.layers", {"at most 2", "1000000"});
+  ExpectInvalid(Encode(tokens_, {Ids({1})}, OutputKind::kDefault,
+                       {.detail = PieceDetail::kCounts, .sites = std::vector<Site>(4, Site::kFeedForward)}),
+                "pieces.sites", {"at most 3", "4"});
+  EXPECT_TRUE(Encode(tokens_, {Ids({1})}, OutputKind::kDefault,
+                     {.detail = PieceDetail::kCounts,
+                      .layers = {1, 0},
+                      .sites = {Site::kFeedForward, Site::kCrossAttention, Site::kSelfAttention}})
+                  .ok());
+}
+
+TEST_F(ValidationTest, StopIdsAreKeptOnceAndSorted) {
+  std::vector<int32_t> ids(1'000'000, 5);
+  ids[77] = 2;
+  const auto checked = CheckGenerate(*decoder_.loaded(), {.stop_ids = std::move(ids)}, Limits());
+  ASSERT_TRUE(checked.ok()) << checked.status();
+  EXPECT_EQ((std::vector<int32_t>{2, 5}), checked->options.stop_ids);
+  EXPECT_LE(checked->options.stop_ids.capacity(), 2u);
+}
+
+TEST_F(ValidationTest, EstimatesCoverResultsWithTheirPieces) {
+  constexpr size_t kTokens = 12;
+  size_t last = 0;
+  for (const PieceDetail detail :
+       {PieceDetail::kNone, PieceDetail::kId, PieceDetail::kCounts, PieceDetail::kBits}) {
+    const EncodeRequest request{.inputs = {Matrix{kTokens, 3, std::vector<float>(3 * kTokens, 1)}},
+                                .output = OutputKind::kHidden,
+                                .pieces = {.detail = detail}};
+    const auto checked = CheckEncode(*vectors_.loaded(), request, Limits());
+    const auto result = engine_->EncodeAndWait(vectors_.loaded(), request);
+    ASSERT_TRUE(checked.ok() && result.ok()) << checked.status() << result.status();
+    const SequenceResult& sequence = result->results[0];
+    size_t held = sequence.output.values.capacity() * sizeof(float);
+    for (const TokenPiece& piece : sequence.pieces) {
+      held += sizeof(piece) + piece.id.capacity() + piece.groups.capacity() * sizeof(PieceGroup);
+      for (const PieceGroup& group : piece.groups) held += group.bits.capacity();
+    }
+    EXPECT_GE(checked->bytes, held);
+    EXPECT_GT(checked->bytes, last) << "more detail, more memory";
+    last = checked->bytes;
+  }
 }
 
 TEST_F(ValidationTest, Generation) {
@@ -174,6 +219,17 @@ TEST_F(ValidationTest, Generation) {
   ExpectInvalid(
       Generate(decoder_, {.strategy = GenerationStrategy::kBeam, .beam_width = 2, .num_hypotheses = 3}),
       "beam.num_hypotheses", {"2", "3"});
+  for (const float bad :
+       {-0.5f, 10.5f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    ExpectInvalid(
+        Generate(decoder_, {.strategy = GenerationStrategy::kBeam, .beam_width = 2, .length_penalty = bad}),
+        "beam.length_penalty", {"0 to 10"});
+  }
+  for (const float good : {0.0f, 10.0f}) {
+    EXPECT_TRUE(
+        Generate(decoder_, {.strategy = GenerationStrategy::kBeam, .beam_width = 2, .length_penalty = good})
+            .ok());
+  }
   for (const float bad :
        {0.0f, -1.0f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     ExpectInvalid(Generate(decoder_, {.strategy = GenerationStrategy::kSample, .temperature = bad}),

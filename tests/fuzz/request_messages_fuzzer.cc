@@ -30,15 +30,16 @@ void Promise(bool kept) {
 struct World {
   testing::TempDir repository = testing::MakeRepository();
   absl::StatusOr<ModelRegistry> registry = ModelRegistry::Load(repository.path());
-  Engine engine{{.threads = 1,
-                 .max_queue_bytes = size_t{1} << 20,
-                 .max_batch_tokens = 32,
-                 .max_sequences_per_request = 8,
-                 .max_tokens_per_sequence = 16,
-                 .max_tokens_per_request = 32,
-                 .max_new_tokens = 4,
-                 .max_beam_width = 4},
-                *AvailableKernelSets().front()};
+  std::unique_ptr<Engine> engine = Engine::Create({.threads = 1,
+                                                   .max_queue_bytes = size_t{1} << 20,
+                                                   .max_batch_tokens = 32,
+                                                   .max_sequences_per_request = 8,
+                                                   .max_tokens_per_sequence = 16,
+                                                   .max_tokens_per_request = 32,
+                                                   .max_new_tokens = 4,
+                                                   .max_beam_width = 4},
+                                                  *AvailableKernelSets().front())
+                                       .value();
 };
 
 World& TheWorld() {
@@ -81,7 +82,7 @@ void FuzzEncode(std::shared_ptr<const LoadedModel> model, const v1::EncodeReques
   auto request = FromProto(message);
   if (!request.ok()) return CheckRefusal(request.status());
   const bool margins = request->pieces.margins;
-  CheckAnswer<v1::EncodeResponse>(*model, TheWorld().engine.EncodeAndWait(model, *std::move(request)),
+  CheckAnswer<v1::EncodeResponse>(*model, TheWorld().engine->EncodeAndWait(model, *std::move(request)),
                                   margins);
 }
 
@@ -89,7 +90,7 @@ void FuzzDecode(std::shared_ptr<const LoadedModel> model, const v1::DecodeReques
   auto request = FromProto(message);
   if (!request.ok()) return CheckRefusal(request.status());
   const bool margins = request->pieces.margins;
-  CheckAnswer<v1::DecodeResponse>(*model, TheWorld().engine.DecodeAndWait(model, *std::move(request)),
+  CheckAnswer<v1::DecodeResponse>(*model, TheWorld().engine->DecodeAndWait(model, *std::move(request)),
                                   margins);
 }
 
@@ -97,7 +98,7 @@ void FuzzGenerate(std::shared_ptr<const LoadedModel> model, const v1::GenerateRe
   auto request = FromProto(message);
   if (!request.ok()) return CheckRefusal(request.status());
   const bool margins = request->pieces.margins;
-  const auto events = TheWorld().engine.GenerateAndWait(model, *std::move(request));
+  const auto events = TheWorld().engine->GenerateAndWait(model, *std::move(request));
   if (!events.ok()) return CheckRefusal(events.status());
   Promise(!events->empty() && events->back().final);
   for (const GenerateEvent& event : *events) {

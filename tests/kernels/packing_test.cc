@@ -113,26 +113,6 @@ TEST(PackedMatrixTest, ResizedKeepsTheCommonPartAndZeroesTheRest) {
   }
 }
 
-TEST(PackedMatrixTest, ScratchIsReusedWithoutAllocation) {
-  PackedMatrix scratch;
-  scratch.EnsureScratch(40, 100);
-  const float* memory = scratch.view().data;
-  for (size_t outer : {1, 16, 33, 64, 100}) {
-    scratch.EnsureScratch(30, outer);
-    ExpectWellFormed(scratch.view());
-    EXPECT_EQ(scratch.view().data, memory);
-    EXPECT_EQ(scratch.inner(), 30u);
-    EXPECT_EQ(scratch.outer(), outer);
-    const std::vector<float> row(outer, 2.5f);
-    scratch.SetRow(29, row.data());
-    EXPECT_EQ(At(scratch.view(), 29, outer - 1), 2.5f);
-  }
-  scratch.EnsureScratch(400, 1000);
-  EXPECT_EQ(scratch.outer(), 1000u);
-  scratch.EnsureScratch(0, 0);
-  EXPECT_EQ(scratch.view().panels(), 0u);
-}
-
 TEST(PackedViewTest, PanelsCutsColumns) {
   const PackedMatrix packed(8, 150);
   EXPECT_EQ(packed.view().panels(), 3u);

@@ -11,6 +11,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class MetricsTest : public ::testing::Test {
  protected:
@@ -21,6 +22,7 @@ class MetricsTest : public ::testing::Test {
     record.duration = absl::Milliseconds(3);
     record.tokens = 5;
     record.pieces = 7;
+    if (record.status.ok()) record.timing = Timing{};
     return record;
   }
 
@@ -37,8 +39,9 @@ class MetricsTest : public ::testing::Test {
     return answer;
   }
 
-  Engine engine_{{.threads = 1}, **SelectKernelSet("portable")};
-  Telemetry telemetry_{engine_, 3};
+  const std::unique_ptr<Engine> engine_ =
+      Engine::Create({.threads = 1}, **SelectKernelSet("portable")).value();
+  Telemetry telemetry_{*engine_, 3};
 };
 
 TEST_F(MetricsTest, CallsAreCounted) {
@@ -60,15 +63,30 @@ TEST_F(MetricsTest, CallsAreCounted) {
             HasSubstr("simd_target=\"portable\"")));
 }
 
+TEST_F(MetricsTest, OnlyAnswersOfTheEngineCountAsQueued) {
+  CallRecord listing = Record(absl::OkStatus());
+  listing.method = "ListModels";
+  listing.timing.reset();
+  telemetry_.CallStarted(listing.method);
+  telemetry_.CallEnded(listing);
+  telemetry_.CallStarted("Encode");
+  telemetry_.CallEnded(Record(absl::OkStatus()));
+  EXPECT_THAT(telemetry_.Metrics(),
+              AllOf(HasSubstr("splineserve_request_queue_seconds_count{method=\"Encode\"} 1"),
+                    Not(HasSubstr("splineserve_request_queue_seconds_count{method=\"ListModels\"}"))));
+}
+
 TEST_F(MetricsTest, HttpAnswers) {
   const auto endpoint = MetricsEndpoint::Start("127.0.0.1:0", telemetry_);
   ASSERT_TRUE(endpoint.ok()) << endpoint.status();
   const int port = (*endpoint)->port();
   ASSERT_GT(port, 0);
   EXPECT_THAT(Get(port, "/metrics"), AllOf(HasSubstr("200\n"), HasSubstr("splineserve_tokens_total 0")));
+  EXPECT_THAT(Get(port, "/healthz"), HasSubstr("503\nnot serving")) << "the server does not listen yet";
+  telemetry_.SetServing(true);
   EXPECT_THAT(Get(port, "/healthz"), HasSubstr("200\nserving"));
   telemetry_.SetServing(false);
-  EXPECT_THAT(Get(port, "/healthz"), HasSubstr("503\ndraining"));
+  EXPECT_THAT(Get(port, "/healthz"), HasSubstr("503\nnot serving"));
   EXPECT_THAT(Get(port, "/elsewhere"), HasSubstr("404"));
   const auto second = MetricsEndpoint::Start("127.0.0.1:" + std::to_string(port), telemetry_);
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
