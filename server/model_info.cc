@@ -1,6 +1,7 @@
 // ToModelInfo of convert_response.h: what is known of a model without running it.
 #include <algorithm>
 
+#include "core/engine/validation.h"
 #include "core/spline/spline_class.h"
 #include "server/convert_response.h"
 
@@ -57,10 +58,8 @@ uint32_t Saturated(size_t value) { return static_cast<uint32_t>(std::min<size_t>
 
 void Fill(const ModelConfig& config, const ServingFacts& facts, v1::ModelInfo::Limits* out) {
   const EngineOptions& limits = facts.limits;
-  const size_t positions = config.max_positions;
-  out->set_max_positions(Saturated(positions));
-  out->set_max_tokens_per_sequence(Saturated(
-      positions == 0 ? limits.max_tokens_per_sequence : std::min(positions, limits.max_tokens_per_sequence)));
+  out->set_max_positions(Saturated(config.max_positions));
+  out->set_max_tokens_per_sequence(Saturated(MaxSequenceTokens(config, limits)));
   out->set_max_sequences_per_request(Saturated(limits.max_sequences_per_request));
   out->set_max_tokens_per_request(Saturated(limits.max_tokens_per_request));
   out->set_max_new_tokens(Saturated(limits.max_new_tokens));

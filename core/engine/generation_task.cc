@@ -1,8 +1,9 @@
+#include "core/engine/generation_task.h"
+
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
-#include "core/engine/generation.h"
 #include "core/engine/token_choice.h"
 
 namespace splineserve {

@@ -226,6 +226,11 @@ SequenceInput CheckedSequence::input() const {
   return {{}, {vectors.values.data(), vectors.rows, vectors.cols}};
 }
 
+size_t MaxSequenceTokens(const ModelConfig& config, const EngineOptions& limits) {
+  return config.max_positions == 0 ? limits.max_tokens_per_sequence
+                                   : std::min(config.max_positions, limits.max_tokens_per_sequence);
+}
+
 absl::StatusOr<CheckedEvaluation> CheckEncode(const LoadedModel& model, EncodeRequest request,
                                               const EngineOptions& limits) {
   const ModelConfig& config = model.config();
@@ -343,9 +348,7 @@ absl::StatusOr<CheckedGeneration> CheckGenerate(const LoadedModel& model, Genera
   }
   if (request.max_new_tokens == 0) request.max_new_tokens = limits.max_new_tokens;
   // The last token is chosen but not evaluated, hence the one more.
-  const size_t positions = config.max_positions == 0
-                               ? limits.max_tokens_per_sequence
-                               : std::min(config.max_positions, limits.max_tokens_per_sequence);
+  const size_t positions = MaxSequenceTokens(config, limits);
   request.max_new_tokens = std::min(request.max_new_tokens, positions - checked.prompt.size() + 1);
   switch (request.strategy) {
     case GenerationStrategy::kGreedy:

@@ -42,6 +42,9 @@ struct CheckedGeneration {
   size_t bytes = 0;
 };
 
+// The longest sequence that is taken: the model's max_positions or the server's limit.
+size_t MaxSequenceTokens(const ModelConfig& config, const EngineOptions& limits);
+
 // INVALID_ARGUMENT as described above, also where the model cannot do what is asked: Encode on a decoder,
 // Decode or Generate on an encoder, Generate without a fitting head.
 absl::StatusOr<CheckedEvaluation> CheckEncode(const LoadedModel& model, EncodeRequest request,

@@ -35,14 +35,6 @@ std::string_view AsText(absl::Span<const uint8_t> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-absl::Status TensorError(const std::string& file, const std::string& tensor, const std::string& problem) {
-  return FileError(file, absl::StrCat("tensor ", Excerpt(tensor), ": ", problem));
-}
-
-std::string ShapeText(const std::vector<size_t>& shape) {
-  return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
-}
-
 // "weight_map" of an index; its other keys say nothing that the shards do not.
 absl::StatusOr<WeightMap> ParseIndex(std::string_view text, const std::string& file) {
   if (text.size() > kMaxIndexBytes) {
@@ -146,19 +138,19 @@ absl::Status CheckTensors(const ModelConfig& config, const std::string& weights_
     if (it == tensors.end()) {
       if (spec.optional) continue;
       return TensorError(weights_file, spec.name,
-                         absl::StrCat("expected shape ", ShapeText(spec.shape), ", found no such tensor"));
+                         absl::StrCat("expected shape ", ShapeString(spec.shape), ", found no such tensor"));
     }
     if (it->second.shape != spec.shape) {
-      return TensorError(
-          it->second.file, spec.name,
-          absl::StrCat("expected shape ", ShapeText(spec.shape), ", found ", it->second.ShapeString()));
+      return TensorError(it->second.file, spec.name,
+                         absl::StrCat("expected shape ", ShapeString(spec.shape), ", found ",
+                                      ShapeString(it->second.shape)));
     }
   }
   for (const auto& [name, tensor] : tensors) {
     if (known.count(name) == 0) {
       return TensorError(tensor.file, name,
                          absl::StrCat("expected no such tensor with this ", kConfigName, ", found ",
-                                      std::string(Name(tensor.dtype)), " ", tensor.ShapeString()));
+                                      std::string(Name(tensor.dtype)), " ", ShapeString(tensor.shape)));
     }
   }
   for (const auto& [name, tensor] : tensors) SPLINESERVE_RETURN_IF_ERROR(CheckFinite(tensor));

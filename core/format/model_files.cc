@@ -1,12 +1,11 @@
 #include "core/format/model_files.h"
 
 #include <algorithm>
-#include <filesystem>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/format/directory_listing.h"
 #include "core/format/mapped_file.h"
 
 namespace splineserve {
@@ -58,19 +57,7 @@ class FilesInMemory : public ModelFiles {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ModelFiles>> OpenFilesOnDisk(const std::string& directory) {
-  std::error_code error;
-  std::filesystem::directory_iterator it(directory, error);
-  std::vector<std::string> names;
-  while (!error && it != std::filesystem::directory_iterator()) {
-    names.push_back(it->path().filename().string());
-    it.increment(error);
-  }
-  if (error) {
-    const std::string message = absl::StrCat(directory, ": cannot list the directory: ", error.message());
-    if (error == std::errc::no_such_file_or_directory) return absl::NotFoundError(message);
-    return absl::InvalidArgumentError(message);
-  }
-  std::sort(names.begin(), names.end());
+  SPLINESERVE_ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(directory));
   return std::make_unique<FilesOnDisk>(directory, std::move(names));
 }
 

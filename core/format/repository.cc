@@ -9,24 +9,16 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/format/directory_listing.h"
 #include "core/format/model_directory.h"
 
 namespace splineserve {
 namespace {
 
-// Sorted names of what is in `directory`, without hidden entries (Kubernetes keeps "..data" in its mounts).
+// Without hidden entries: Kubernetes keeps "..data" in its mounts.
 absl::StatusOr<std::vector<std::string>> VisibleNames(const std::string& directory) {
-  std::error_code error;
-  std::filesystem::directory_iterator it(directory, error);
-  std::vector<std::string> names;
-  while (!error && it != std::filesystem::directory_iterator()) {
-    std::string name = it->path().filename().string();
-    if (name[0] != '.') names.push_back(std::move(name));
-    it.increment(error);
-  }
-  if (error)
-    return absl::NotFoundError(absl::StrCat(directory, ": cannot list the directory: ", error.message()));
-  std::sort(names.begin(), names.end());
+  SPLINESERVE_ASSIGN_OR_RETURN(std::vector<std::string> names, ListDirectory(directory));
+  std::erase_if(names, [](const std::string& name) { return name[0] == '.'; });
   return names;
 }
 

@@ -26,10 +26,6 @@ constexpr size_t kMaxDepth = 3;
 // 8 values a tensor: room for over 100,000 tensors, and at most about 100 MB while parsing.
 constexpr size_t kMaxJsonValues = 1'000'000;
 
-absl::Status TensorError(std::string_view file, std::string_view tensor, const std::string& problem) {
-  return FileError(file, absl::StrCat("tensor ", Excerpt(tensor), ": ", problem));
-}
-
 uint64_t LittleEndian64(const uint8_t* bytes) {
   uint64_t value = 0;
   for (int i = 7; i >= 0; --i) value = value << 8 | bytes[i];
@@ -104,11 +100,12 @@ absl::StatusOr<Entry> ParseEntry(const std::string& name, const nlohmann::json& 
   bool overflow = false;
   for (const size_t extent : entry.tensor.shape) overflow |= __builtin_mul_overflow(bytes, extent, &bytes);
   if (overflow) {
-    return fail(absl::StrCat("shape: expected a size below 2^64 bytes, found ", entry.tensor.ShapeString()));
+    return fail(
+        absl::StrCat("shape: expected a size below 2^64 bytes, found ", ShapeString(entry.tensor.shape)));
   }
   if (entry.end - entry.begin != bytes) {
     return fail(absl::StrCat("data_offsets: expected ", bytes, " bytes for ", std::string(Name(*dtype)), " ",
-                             entry.tensor.ShapeString(), ", found ", entry.end - entry.begin, " in [",
+                             ShapeString(entry.tensor.shape), ", found ", entry.end - entry.begin, " in [",
                              entry.begin, ", ", entry.end, "]"));
   }
   return entry;
@@ -268,7 +265,9 @@ size_t SizeOf(DType dtype) {
 
 size_t TensorView::elements() const { return data.size() / SizeOf(dtype); }
 
-std::string TensorView::ShapeString() const { return absl::StrCat("[", absl::StrJoin(shape, ", "), "]"); }
+std::string ShapeString(absl::Span<const size_t> shape) {
+  return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
+}
 
 absl::StatusOr<std::vector<TensorView>> ParseSafetensors(absl::Span<const uint8_t> bytes,
                                                          std::string_view file) {

@@ -33,8 +33,9 @@ struct TensorView {
   std::string file;                // where it came from, for messages
 
   size_t elements() const;
-  std::string ShapeString() const;  // "[512, 128]"
 };
+
+std::string ShapeString(absl::Span<const size_t> shape);  // "[512, 128]"
 
 // Parses the header in `bytes` (a whole file) and returns its tensors by ascending offset. INVALID_ARGUMENT
 // for: fewer than 8 bytes, a header longer than the file or than 100 MB, malformed JSON, duplicate names,

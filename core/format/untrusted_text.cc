@@ -53,6 +53,10 @@ absl::Status FileError(std::string_view file, const std::string& problem) {
   return absl::InvalidArgumentError(absl::StrCat(std::string(file), ": ", problem));
 }
 
+absl::Status TensorError(std::string_view file, std::string_view tensor, const std::string& problem) {
+  return FileError(file, absl::StrCat("tensor ", Excerpt(tensor), ": ", problem));
+}
+
 bool IsPlainFileName(std::string_view name) {
   if (name.empty() || name.size() > 255 || name == "." || name == "..") return false;
   for (const char c : name) {

@@ -25,6 +25,8 @@ std::string Excerpt(std::string_view text);
 
 // INVALID_ARGUMENT "FILE: PROBLEM".
 absl::Status FileError(std::string_view file, const std::string& problem);
+// INVALID_ARGUMENT "FILE: tensor NAME: PROBLEM".
+absl::Status TensorError(std::string_view file, std::string_view tensor, const std::string& problem);
 
 // Whether `name` can only mean an entry of the directory that it is looked up in: not empty, not "." or "..",
 // no separator of any platform, no control character, at most 255 bytes.

@@ -39,7 +39,7 @@ struct RowRange {
   size_t position = 0;  // absolute position of the first of them: 0, or the length of its cache
 };
 
-// Scratch memory that survives from one evaluation to the next, so that a steady load allocates nothing.
+// Rows that survive from one evaluation to the next, so that a steady load does not allocate them anew.
 // Owned by the executor; not thread-safe: one evaluation at a time.
 class Workspace {
  public:

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <thread>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -40,17 +39,21 @@ std::vector<v1::ModelInfo> Models() {
   return models;
 }
 
-grpc::Status Judge(grpc::ServerContext& context, const v1::Sequence& sequence) {
+}  // namespace
+
+grpc::Status FakeServer::Judge(const v1::Sequence& sequence) {
   if (sequence.text() == "bad") {
     return {grpc::StatusCode::INVALID_ARGUMENT, "inputs[0].text[1]: expected a letter of the vocabulary"};
   }
   if (sequence.text() == "full") return {grpc::StatusCode::RESOURCE_EXHAUSTED, "the queue is full"};
   if (sequence.text() == "stuck") {
-    while (!context.IsCancelled()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    stopping_.wait(false);
     return grpc::Status::CANCELLED;
   }
   return grpc::Status::OK;
 }
+
+namespace {
 
 void Evaluate(const v1::Sequence& sequence, bool pooled, const v1::PieceOptions& options,
               v1::SequenceResult& result) {
@@ -86,7 +89,11 @@ FakeServer::FakeServer() {
   address_ = absl::StrCat("127.0.0.1:", port);
 }
 
-FakeServer::~FakeServer() { server_->Shutdown(std::chrono::system_clock::now()); }
+FakeServer::~FakeServer() {
+  stopping_ = true;
+  stopping_.notify_all();
+  server_->Shutdown(std::chrono::system_clock::now());
+}
 
 std::vector<v1::GenerateRequest> FakeServer::generate_requests() const {
   std::lock_guard<std::mutex> lock(mutex_);
@@ -113,38 +120,38 @@ grpc::Status FakeServer::GetModel(grpc::ServerContext*, const v1::GetModelReques
   return {grpc::StatusCode::NOT_FOUND, absl::StrCat("model \"", request->model().name(), "\" is not loaded")};
 }
 
-grpc::Status FakeServer::Encode(grpc::ServerContext* context, const v1::EncodeRequest* request,
+grpc::Status FakeServer::Encode(grpc::ServerContext*, const v1::EncodeRequest* request,
                                 v1::EncodeResponse* response) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     encode_request_ = *request;
   }
   for (const v1::Sequence& input : request->inputs()) {
-    if (grpc::Status status = Judge(*context, input); !status.ok()) return status;
+    if (grpc::Status status = Judge(input); !status.ok()) return status;
     Evaluate(input, request->model().name() == "rows", request->pieces(), *response->add_results());
   }
   response->mutable_model()->set_name(request->model().name());
   return grpc::Status::OK;
 }
 
-grpc::Status FakeServer::Decode(grpc::ServerContext* context, const v1::DecodeRequest* request,
+grpc::Status FakeServer::Decode(grpc::ServerContext*, const v1::DecodeRequest* request,
                                 v1::DecodeResponse* response) {
   for (const v1::Sequence& target : request->targets()) {
-    if (grpc::Status status = Judge(*context, target); !status.ok()) return status;
+    if (grpc::Status status = Judge(target); !status.ok()) return status;
     Evaluate(target, false, request->pieces(), *response->add_results());
   }
   response->mutable_model()->set_name(request->model().name());
   return grpc::Status::OK;
 }
 
-grpc::Status FakeServer::Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
+grpc::Status FakeServer::Generate(grpc::ServerContext*, const v1::GenerateRequest* request,
                                   grpc::ServerWriter<v1::GenerateResponse>* writer) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     generate_requests_.push_back(*request);
   }
   const v1::Sequence& sequence = request->has_source() ? request->source() : request->prompt();
-  if (grpc::Status status = Judge(*context, sequence); !status.ok()) return status;
+  if (grpc::Status status = Judge(sequence); !status.ok()) return status;
   std::string text = absl::AsciiStrToUpper(sequence.text());
   for (int32_t id : sequence.tokens().ids()) text += static_cast<char>(id);
   if (request->has_sample()) absl::StrAppend(&text, request->sample().seed());

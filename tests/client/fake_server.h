@@ -3,6 +3,7 @@
 #ifndef SPLINESERVE_TESTS_CLIENT_FAKE_SERVER_H_
 #define SPLINESERVE_TESTS_CLIENT_FAKE_SERVER_H_
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <sstream>
@@ -18,8 +19,8 @@ namespace splineserve::client {
 
 // Models: "pair" (encoder_decoder over text), "writer" (decoder over text), "ids" (decoder without
 // vocabulary) and "rows" (encoder of vectors with a pooled head of 3). Encode, Decode: rows with the token's
-// number in every column; the text "bad" is INVALID_ARGUMENT, "full" RESOURCE_EXHAUSTED, "stuck" lasts until
-// the call is cancelled. Generate: the letters of the source or prompt in capitals, one a token, with the
+// number in every column; the text "bad" is INVALID_ARGUMENT, "full" RESOURCE_EXHAUSTED, "stuck" lasts as
+// long as the server. Generate: the letters of the source or prompt in capitals, one a token, with the
 // seed behind where sampling is asked for.
 class FakeServer final : public v1::InferenceService::Service, public v1::ModelService::Service {
  public:
@@ -42,6 +43,10 @@ class FakeServer final : public v1::InferenceService::Service, public v1::ModelS
                         grpc::ServerWriter<v1::GenerateResponse>* writer) override;
 
  private:
+  // Refuses or holds up as the text asks.
+  grpc::Status Judge(const v1::Sequence& sequence);
+
+  std::atomic<bool> stopping_{false};
   mutable std::mutex mutex_;
   std::vector<v1::GenerateRequest> generate_requests_;
   v1::EncodeRequest encode_request_;

@@ -44,7 +44,7 @@ TEST(Safetensors, ReadsEveryDtype) {
       const auto tensors = Parse(std::string_view(shifted).substr(shift));
       ASSERT_TRUE(tensors.ok()) << tensors.status();
       ASSERT_EQ(tensors->size(), 1u);
-      EXPECT_EQ(tensors->front().ShapeString(), "[7]");
+      EXPECT_EQ(ShapeString(tensors->front().shape), "[7]");
       std::vector<float> out(7);
       ASSERT_TRUE(ReadFloats(tensors->front(), absl::MakeSpan(out)).ok());
       for (size_t i = 0; i < 7; ++i) {

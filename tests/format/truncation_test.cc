@@ -1,6 +1,7 @@
 // Cut at every length and with bits flipped, a model is refused or it is a whole model: nothing between, no
 // crash.
 #include <algorithm>
+#include <cstdint>
 #include <random>
 #include <string>
 
@@ -9,6 +10,7 @@
 #include "tests/format/failure.h"
 #include "tests/format/sample_configs.h"
 #include "tests/testing/model_builder.h"
+#include "tests/testing/random_floats.h"
 
 namespace splineserve {
 namespace {
@@ -66,13 +68,15 @@ TEST(Truncation, EveryLengthOfTheConfigIsRefused) {
 
 TEST(BitFlips, NeverCrashAndNeverLeaveHalfAModel) {
   const ModelFiles whole = BuildModel(testing::kEncoderDecoderConfig, {.shards = 2});
-  std::mt19937 random(20260923);
+  const uint64_t seed = testing::TestSeed();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937_64 random(seed);
   size_t opened = 0, refused = 0;
   for (const auto& [name, contents] : whole) {
     for (int round = 0; round < 1500; ++round) {
       ModelFiles files = whole;
       std::string& damaged = files[name];
-      for (uint32_t flips = 1 + random() % 3; flips > 0; --flips) {
+      for (uint64_t flips = 1 + random() % 3; flips > 0; --flips) {
         // Half of them in the first 600 bytes: most of a file is weights, where a flip is only another
         // number.
         const size_t range = random() % 2 == 0 ? std::min<size_t>(600, damaged.size()) : damaged.size();
