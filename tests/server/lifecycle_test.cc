@@ -95,10 +95,15 @@ TEST_F(LifecycleTest, DeadlinesStopTheWork) {
 }
 
 TEST_F(LifecycleTest, AClientThatDoesNotReadLosesItsStream) {
+  // 37.5 kB of sign bits a token, 75 MB in all: more than the queue and the sockets hold.
+  testing::AddModel(repository_, "wide", R"({"model_type": "spline_transformer", "architecture": "decoder",
+      "hidden_size": 2, "num_attention_heads": 1, "intermediate_size": 300000, "num_decoder_layers": 1,
+      "input": {"kind": "tokens", "vocab_size": 3}, "head": {"kind": "linear", "size": 3}, "bos_token_id": 1})",
+                    6);
+  Start(Options());
   grpc::ClientContext context;
-  auto request = FromJson<v1::GenerateRequest>(kEndless);
-  request.set_max_new_tokens(20'000);  // a quadratic number of bits: about 100 MB
-  request.mutable_pieces()->set_detail(v1::PieceOptions::BITS);
+  const auto request = FromJson<v1::GenerateRequest>(
+      R"({"model": {"name": "wide"}, "maxNewTokens": 2000, "pieces": {"detail": "BITS"}})");
   const auto reader = inference_->Generate(&context, request);
   v1::GenerateResponse event;
   ASSERT_TRUE(reader->Read(&event));
