@@ -7,6 +7,7 @@ from __future__ import annotations
 import subprocess
 import threading
 import unittest
+from pathlib import Path
 
 from serving import CLIENT, PATIENCE, SERVER, SHIPPED, Server, clean_environment, run_client, temporary_folder
 
@@ -65,6 +66,21 @@ class Lifecycle(unittest.TestCase):
         self.assertEqual(len(lines), 399)
         for line in errors[0].splitlines():
             self.assertRegex(line, r"^line \d+: UNAVAILABLE: |lines failed$")
+
+    def test_sigterm_while_loading_ends_the_server(self) -> None:
+        with temporary_folder() as folder:
+            versions = Path(folder) / "g2p"
+            versions.mkdir()
+            for version in range(1, 61):  # seconds of loading
+                (versions / str(version)).symlink_to(SHIPPED / "g2p" / "1")
+            process = subprocess.Popen([str(SERVER), "--model-repository", str(folder), "--listen", "127.0.0.1:0", "--metrics", "off"],
+                                       stderr=subprocess.PIPE, encoding="utf-8", env=clean_environment())
+            self.assertIn("loading", process.stderr.readline())
+            process.terminate()
+            _, rest = process.communicate(timeout=PATIENCE)
+            self.assertEqual(process.returncode, 0, rest)
+            self.assertIn("stopped while loading", rest)
+            self.assertNotIn("listening", rest)
 
     def test_bad_starts(self) -> None:
         self.assertEqual(run_server("--no-such-option").returncode, 2)
