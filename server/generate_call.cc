@@ -74,10 +74,10 @@ bool GenerateCall::OnEvent(absl::StatusOr<GenerateEvent> event) {
   return more;
 }
 
-void GenerateCall::Convert(const GenerateEvent& event) {
-  current_.Clear();
-  ToProto(event, margins_, &current_);
-  if (first_ || event.final) *current_.mutable_model() = ToServedModel(*state_.model());
+v1::GenerateResponse GenerateCall::Convert(const GenerateEvent& event) {
+  v1::GenerateResponse message;
+  ToProto(event, margins_, &message);
+  if (first_ || event.final) *message.mutable_model() = ToServedModel(*state_.model());
   first_ = false;
   CallRecord& record = state_.record();
   record.pieces += static_cast<int64_t>(event.prompt_pieces.size());
@@ -90,6 +90,7 @@ void GenerateCall::Convert(const GenerateEvent& event) {
     record.tokens += event.token.has_value() ? 1 : 0;
   }
   if (event.token.has_value() && event.token->piece.has_value()) ++record.pieces;
+  return message;
 }
 
 void GenerateCall::End(absl::Status status) {
@@ -120,7 +121,11 @@ void GenerateCall::WriteNext() {
     queue_.pop_front();
     queued_bytes_ -= EventBytes(event);
   }
-  Convert(event);
+  v1::GenerateResponse message = Convert(event);
+  {
+    const std::lock_guard lock(mutex_);
+    current_ = std::move(message);
+  }
   StartWrite(&current_);
 }
 

@@ -33,8 +33,8 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   absl::Status Admit(const v1::GenerateRequest& request);
   // The engine's sink. False: no more events are wanted, and none will come.
   bool OnEvent(absl::StatusOr<GenerateEvent> event);
-  // Makes current_ of an event and counts it.
-  void Convert(const GenerateEvent& event);
+  // The message of an event, which it counts. Only by whoever set writing_.
+  v1::GenerateResponse Convert(const GenerateEvent& event);
   // On a response worker: converts and writes the first event of the queue.
   void WriteNext();
   // Ends the stream with `status` after what is queued. At most once.
@@ -50,10 +50,11 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   CallState state_;
   bool margins_ = false;
 
-  std::mutex mutex_;  // guards what follows; the first two are used by whoever set writing_
-  bool first_ = true;
-  v1::GenerateResponse current_;
-  bool writing_ = false;  // an event is being converted or written: the call cannot be over
+  bool first_ = true;  // used by Convert only
+
+  std::mutex mutex_;              // guards what follows
+  v1::GenerateResponse current_;  // being written: gRPC's until OnWriteDone
+  bool writing_ = false;          // an event is being converted or written: the call cannot be over
   std::deque<GenerateEvent> queue_;
   size_t queued_bytes_ = 0;
   MemoryCharge charge_;

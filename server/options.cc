@@ -77,7 +77,7 @@ void Declare(CLI::App& app, RawOptions& raw) {
       ->group("Serving");
 
   add("--max-queue-requests", e.max_queue_requests, "requests that wait")->group("Limits");
-  add_bytes("--max-queue-bytes", e.max_queue_bytes, "memory of queued and running requests")->group("Limits");
+  add_bytes("--max-queue-bytes", e.max_queue_bytes, "memory of requests until their answers are sent")->group("Limits");
   add("--max-batch-tokens", e.max_batch_tokens, "tokens evaluated together")->group("Limits");
   add("--max-active-generations", e.max_active_generations, "sequences generated together")->group("Limits");
   add("--max-sequences-per-request", e.max_sequences_per_request, "sequences in a request")->group("Limits");

@@ -95,6 +95,9 @@ TEST_F(LifecycleTest, DeadlinesStopTheWork) {
 }
 
 TEST_F(LifecycleTest, AClientThatDoesNotReadLosesItsStream) {
+#if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "20 MB cross the uninstrumented gRPC, a false report every 8 bytes: half an hour";
+#endif
   // 37.5 kB of sign bits a token, 75 MB in all: more than the queue and the sockets hold.
   testing::AddModel(repository_, "wide", R"({"model_type": "spline_transformer", "architecture": "decoder",
       "hidden_size": 2, "num_attention_heads": 1, "intermediate_size": 300000, "num_decoder_layers": 1,
