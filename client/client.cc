@@ -1,19 +1,56 @@
 #include "client/client.h"
 
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "core/base/status_macros.h"
+#include "core/base/utf8.h"
 
 namespace splineserve::client {
 namespace {
+
+// Protobuf would only log that a string is not UTF-8, and the server could only say that the message does not
+// parse. INVALID_ARGUMENT, with the field's path.
+absl::Status CheckStrings(const google::protobuf::Message& message, const std::string& path) {
+  using google::protobuf::FieldDescriptor;
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  std::vector<const FieldDescriptor*> fields;
+  reflection.ListFields(message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    const int count = field->is_repeated() ? reflection.FieldSize(message, field) : 1;
+    for (int i = 0; i < count; ++i) {
+      const std::string place = field->is_repeated() ? absl::StrCat(path, field->name(), "[", i, "]")
+                                                     : absl::StrCat(path, field->name());
+      if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+        SPLINESERVE_RETURN_IF_ERROR(CheckStrings(field->is_repeated()
+                                                     ? reflection.GetRepeatedMessage(message, field, i)
+                                                     : reflection.GetMessage(message, field),
+                                                 absl::StrCat(place, ".")));
+      } else if (field->type() == FieldDescriptor::TYPE_STRING) {
+        const std::string text = field->is_repeated() ? reflection.GetRepeatedString(message, field, i)
+                                                      : reflection.GetString(message, field);
+        if (const size_t valid = ValidUtf8Prefix(text); valid != text.size()) {
+          return absl::InvalidArgumentError(
+              absl::StrCat(place, ": expected UTF-8, found an invalid byte at offset ", valid));
+        }
+      } else {
+        break;  // numbers: nothing to look at, however many
+      }
+    }
+  }
+  return absl::OkStatus();
+}
 
 // Runs a unary method of a stub.
 template <typename Response, typename Stub, typename Request>
 absl::StatusOr<Response> Unary(Stub& stub,
                                grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                                absl::Duration deadline, const Request& request) {
+  SPLINESERVE_RETURN_IF_ERROR(CheckStrings(request, ""));
   grpc::ClientContext context;
   SetDeadline(deadline, context);
   Response response;
@@ -87,6 +124,7 @@ absl::StatusOr<v1::DecodeResponse> Client::Decode(const v1::DecodeRequest& reque
 
 absl::StatusOr<v1::GenerateResponse> Client::Generate(
     const v1::GenerateRequest& request, absl::FunctionRef<bool(const v1::GenerateResponse&)> on_event) const {
+  SPLINESERVE_RETURN_IF_ERROR(CheckStrings(request, ""));
   grpc::ClientContext context;
   SetDeadline(deadline_, context);
   std::unique_ptr<grpc::ClientReader<v1::GenerateResponse>> reader = inference_->Generate(&context, request);

@@ -4,7 +4,8 @@
 //   v1::EncodeRequest request = ...;
 //   absl::StatusOr<v1::EncodeResponse> response = client.Encode(request);
 //
-// A failed call's status has gRPC's code and the server's message; Explain (failure.h) says what to do about
+// A request with a string that is not UTF-8 is INVALID_ARGUMENT, with the field's path, and never sent. A
+// failed call's status has gRPC's code and the server's message; Explain (failure.h) says what to do about
 // it.
 #ifndef SPLINESERVE_CLIENT_CLIENT_H_
 #define SPLINESERVE_CLIENT_CLIENT_H_

@@ -1,23 +1,13 @@
-// Text that nobody vouches for: walking its UTF-8, and putting a piece of it into a message. Private to
-// core/format.
+// Putting text that nobody vouches for into a message. Private to core/format.
 #ifndef SPLINESERVE_CORE_FORMAT_UNTRUSTED_TEXT_H_
 #define SPLINESERVE_CORE_FORMAT_UNTRUSTED_TEXT_H_
 
-#include <cstddef>
 #include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
 
 namespace splineserve {
-
-// Length in bytes (1..4) of the code point that `text` begins with, or 0 where that is no well-formed UTF-8:
-// stray or missing continuation bytes, overlong forms, surrogates, code points above U+10FFFF. `text` must
-// not be empty.
-size_t CodePointLength(std::string_view text);
-
-// Offset of the first byte that is not well-formed UTF-8, or text.size().
-size_t ValidUtf8Prefix(std::string_view text);
 
 // `text` as it may stand in a message: control characters, quotes and malformed bytes escaped, at most about
 // a hundred bytes, with "..." where it was cut.

@@ -30,6 +30,21 @@ TEST(Usage, EveryCommandHasHelpWithAnExample) {
   EXPECT_EQ(RunCommand({"--help"}).status, kSuccess);
 }
 
+TEST(Usage, TextThatIsNotUtf8IsNamedAndNotSent) {
+  FakeServer server;
+  const Outcome encoded = RunCommand({"encode", "pair", "--text", "a", "--text", "b\xff"}, server.address());
+  EXPECT_EQ(encoded.status, kFailedCall);
+  EXPECT_THAT(encoded.err,
+              StartsWith("INVALID_ARGUMENT: inputs[1].text: expected UTF-8, found an invalid byte at "
+                         "offset 1"));
+  const Outcome lines =
+      RunCommand({"generate", "pair", "--input", "-"}, server.address(), "ab\n\xe9t\xe9\ncd\n");
+  EXPECT_EQ(lines.status, kFailedCall);
+  EXPECT_EQ(lines.out, "AB\n\nCD\n");
+  EXPECT_THAT(lines.err, HasSubstr("line 2: INVALID_ARGUMENT: source.text: expected UTF-8"));
+  EXPECT_EQ(server.generate_requests().size(), 2u);
+}
+
 TEST(Usage, MistakesEndWithStatusTwo) {
   const std::vector<std::vector<std::string>> mistakes = {
       {},
