@@ -47,24 +47,14 @@ class Engine::Impl {
     std::unique_lock<std::mutex> lock(mutex_);
     if (draining_) return absl::UnavailableError("the server is shutting down; retry elsewhere");
     absl::Status pushed = queue_.Push(job);
-    if (!pushed.ok()) {
-      // Nobody waits for some of what fills the queue, perhaps.
-      if (const RequestQueue::Departed departed = queue_.TakeDeparted(); !departed.empty()) {
-        pushed = queue_.Push(job);
-        if (pushed.ok()) wake_.notify_one();
-        ++answering_;
-        lock.unlock();
-        for (const auto& evaluation : departed.evaluations) evaluation->done(evaluation->token->Check());
-        for (const auto& generation : departed.generations) generation->sink(generation->token->Check());
-        lock.lock();
-        --answering_;
-        if (Idle()) idle_.notify_all();
-        return pushed;
-      }
-      return pushed;
+    RequestQueue::Departed departed;
+    if (!pushed.ok()) {  // nobody waits for some of what fills the queue, perhaps
+      departed = queue_.TakeDeparted();
+      if (!departed.empty()) pushed = queue_.Push(job);
     }
-    wake_.notify_one();
-    return absl::OkStatus();
+    if (pushed.ok()) wake_.notify_one();
+    if (!departed.empty()) Answer(departed, lock);
+    return pushed;
   }
 
   void Drain(absl::Duration grace) {
@@ -92,6 +82,17 @@ class Engine::Impl {
 
  private:
   bool Idle() const { return queue_.waiting() == 0 && !busy_ && answering_ == 0; }
+
+  // Tells departed requests why they end; without the lock, for callbacks may be slow.
+  void Answer(const RequestQueue::Departed& departed, std::unique_lock<std::mutex>& lock) {
+    ++answering_;
+    lock.unlock();
+    for (const auto& job : departed.evaluations) job->done(job->token->Check());
+    for (const auto& job : departed.generations) job->sink(job->token->Check());
+    lock.lock();
+    --answering_;
+    if (Idle()) idle_.notify_all();
+  }
 
   // The executor thread: a turn for a batch of evaluations, a turn for the generations, and so on.
   void Execute() {
