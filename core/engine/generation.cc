@@ -148,14 +148,14 @@ void ActiveGenerations::Decode(Tasks& tasks) {
   const MatrixView<float> last =
       context_.workspace.Rows(Workspace::kNormed, inputs.size(), config.hidden_size);
   for (size_t s = 0; s < inputs.size(); ++s) {
-    const RowRange& range = evaluation.sequences()[s];
+    const RowRange range = evaluation.sequences()[s];
     std::copy_n(hidden.row(range.first + range.count - 1), config.hidden_size, last.row(s));
   }
   const MatrixView<float> logits = ExecutorContext::Rows(context_.head_rows, inputs.size(), config.head.size);
   evaluation.Apply(*model->weights().head, last, logits);
   evaluation.NextStage();
   for (size_t s = 0; s < inputs.size(); ++s) {
-    const RowRange& range = evaluation.sequences()[s];
+    const RowRange range = evaluation.sequences()[s];
     if (!context_.kernels.all_finite(logits.row(s), logits.cols)) {
       evaluation.Fail(s, range.position + range.count - 1, "a head output", -1);
     }

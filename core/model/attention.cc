@@ -96,7 +96,7 @@ class HeadBlock {
   const AttentionStage& stage_;
   const HeadKeyValues& keys_;
   const Task task_;
-  const RowRange& range_;
+  const RowRange range_;
 };
 
 }  // namespace
@@ -144,7 +144,7 @@ void AppendKeyValues(Evaluation& evaluation, const AttentionWeights& weights, in
   evaluation.CheckFinite(key, "a key", layer);
   evaluation.CheckFinite(value, "a value", layer);
   for (size_t s = 0; s < caches.size(); ++s) {
-    const RowRange& range = evaluation.sequences()[s];
+    const RowRange range = evaluation.sequences()[s];
     caches[s]->Append(key.Rows(range.first, range.count), value.Rows(range.first, range.count));
   }
 }

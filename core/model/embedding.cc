@@ -35,7 +35,7 @@ void Embed(Evaluation& evaluation, const InputConfig& input, const StackWeights&
   }
   std::vector<float> scratch;
   for (size_t s = 0; s < inputs.size(); ++s) {
-    const RowRange& range = evaluation.sequences()[s];
+    const RowRange range = evaluation.sequences()[s];
     for (size_t t = 0; t < range.count; ++t) {
       float* const row = x.row(range.first + t);
       const float* const position = PositionRow(config, stack, range.position + t, scratch);

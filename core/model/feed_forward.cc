@@ -64,7 +64,7 @@ void FeedForward(Evaluation& evaluation, const FeedForwardWeights& weights, int 
   std::vector<RowToken> tokens;
   tokens.reserve(x.rows);
   for (size_t s = 0; s < evaluation.sequences().size(); ++s) {
-    const RowRange& range = evaluation.sequences()[s];
+    const RowRange range = evaluation.sequences()[s];
     for (size_t t = 0; t < range.count; ++t) tokens.push_back({s, range.position + t});
   }
   const size_t chunk = kRowsPerCore * evaluation.pool.threads();

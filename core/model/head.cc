@@ -20,7 +20,7 @@ void ApplyHead(Evaluation& evaluation, const ModelWeights& weights, MatrixView<c
   const size_t count = evaluation.sequences().size();
   const MatrixView<float> pooled = evaluation.workspace.Rows(Workspace::kNormed, count, d);
   for (size_t s = 0; s < count; ++s) {
-    const RowRange& range = evaluation.sequences()[s];
+    const RowRange range = evaluation.sequences()[s];
     std::copy_n(hidden.row(range.first), d, pooled.row(s));
     if (config.head.pooling == Pooling::kMean) {
       for (size_t t = 1; t < range.count; ++t) {

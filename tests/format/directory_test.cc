@@ -38,8 +38,8 @@ TEST(ModelDirectory, OpensEveryGoldenModelWithItsDigest) {
     const std::string path = entry.path().string();
     const auto directory = ModelDirectory::Open(path);
     ASSERT_TRUE(directory.ok()) << directory.status();
-    EXPECT_EQ(directory->digest(), nlohmann::json::parse(ReadFile(path + "/expected.json")).at("digest"))
-        << path;
+    const auto expected = nlohmann::json::parse(ReadFile(path + "/expected.json"));
+    EXPECT_EQ(directory->digest(), expected.at("digest").get<std::string>()) << path;
     EXPECT_EQ(directory->path(), path);
     ++models;
   }
