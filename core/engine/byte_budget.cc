@@ -1,5 +1,7 @@
 #include "core/engine/byte_budget.h"
 
+#include <utility>
+
 namespace splineserve {
 namespace {
 

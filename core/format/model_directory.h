@@ -67,7 +67,7 @@ struct RepositoryEntry {
 
 // Lists `repository`/NAME/VERSION/ (VERSION a positive integer) and `repository`/NAME/ alone (version 1),
 // sorted by name and version. A directory without config.json in either place is skipped. NOT_FOUND if
-// `repository` cannot be read; INVALID_ARGUMENT if NAME holds both forms.
+// there is no `repository`; INVALID_ARGUMENT if it cannot be listed or NAME holds both forms.
 absl::StatusOr<std::vector<RepositoryEntry>> ListRepository(const std::string& repository);
 
 }  // namespace splineserve

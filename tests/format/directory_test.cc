@@ -227,6 +227,8 @@ TEST(ListRepository, FindsBothForms) {
   EXPECT_EQ(listing, "a:1=/a b:2=/b/2 b:10=/b/10 ");
   EXPECT_TRUE(
       FailsWith(ListRepository(repository.Path("none")).status(), absl::StatusCode::kNotFound, {"none"}));
+  EXPECT_TRUE(FailsWith(ListRepository(repository.Path("file")).status(), absl::StatusCode::kInvalidArgument,
+                        {repository.Path("file"), "cannot list the directory"}));
   repository.Write("b/config.json", "{}");
   EXPECT_TRUE(FailsWith(ListRepository(repository.path()).status(), absl::StatusCode::kInvalidArgument,
                         {repository.Path("b"), "either", "found config.json and version"}));
