@@ -61,7 +61,7 @@ v1::ServedModel ToServedModel(const LoadedModel& model) {
   out.set_name(model.name());
   out.set_version(static_cast<uint32_t>(model.version()));
   out.set_digest(model.digest());
-  out.set_precision("float32");
+  out.set_precision(PrecisionName(model.precision()));
   return out;
 }
 

@@ -114,7 +114,7 @@ v1::ModelInfo ToModelInfo(const LoadedModel& model, const ServingFacts& facts) {
   out.set_parameters(model.parameters());
   out.set_weight_bytes(model.weight_bytes());
   out.set_simd_target(facts.simd_target);
-  out.set_precision("float32");
+  out.set_precision(PrecisionName(model.precision()));
   return out;
 }
 

@@ -23,7 +23,8 @@ std::string Versions(const std::map<uint32_t, ModelRegistry::ModelPtr>& versions
 
 }  // namespace
 
-absl::StatusOr<ModelRegistry> ModelRegistry::Load(const std::string& repository) {
+absl::StatusOr<ModelRegistry> ModelRegistry::Load(const std::string& repository,
+                                                  const LoadedModel::LoadOptions& load) {
   SPLINESERVE_ASSIGN_OR_RETURN(const std::vector<RepositoryEntry> entries, ListRepository(repository));
   if (entries.empty()) {
     return absl::NotFoundError(absl::StrCat(
@@ -31,7 +32,7 @@ absl::StatusOr<ModelRegistry> ModelRegistry::Load(const std::string& repository)
   }
   ModelRegistry registry;
   for (const RepositoryEntry& entry : entries) {
-    absl::StatusOr<ModelPtr> model = LoadedModel::Load(entry.name, entry.version, entry.path);
+    absl::StatusOr<ModelPtr> model = LoadedModel::Load(entry.name, entry.version, entry.path, load);
     if (!model.ok()) {
       return absl::Status(model.status().code(),
                           absl::StrCat("model ", entry.name, " version ", entry.version, " (", entry.path,

@@ -21,8 +21,9 @@ class ModelRegistry {
 
   // Loads every model of the repository, or none: the error is that of ListRepository, NOT_FOUND for a
   // repository without models, or the first bad model's with its name, version and path before the message.
-  // Cost: reading all weights.
-  static absl::StatusOr<ModelRegistry> Load(const std::string& repository);
+  // Cost: reading all weights, one model after the other, each as `load` says.
+  static absl::StatusOr<ModelRegistry> Load(const std::string& repository,
+                                            const LoadedModel::LoadOptions& load = {});
 
   // ALREADY_EXISTS if the name has this version.
   absl::Status Add(ModelPtr model);

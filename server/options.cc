@@ -41,6 +41,7 @@ std::string CheckMetricsAddress(const std::string& address) {
 struct RawOptions {
   ServerOptions options;
   double drain_grace_seconds = 30;
+  std::string precision = "float32";
 };
 
 // Binds every option of the command line to a field of `raw`.
@@ -71,13 +72,17 @@ void Declare(CLI::App& app, RawOptions& raw) {
       ->group("Serving");
   add("--threads", e.threads, "threads that evaluate; 0 for as many as the process may use")
       ->group("Serving");
+  add("--precision", raw.precision, "of weights and activations; only float32 is exact")
+      ->check(CLI::IsMember({"float32", "bfloat16", "int8"}))
+      ->group("Serving");
   add("--drain-grace", raw.drain_grace_seconds, "seconds that running requests have to end after SIGTERM")
       ->check(CLI::Range(0.0, 86400.0))
       ->type_name("SECONDS")
       ->group("Serving");
 
   add("--max-queue-requests", e.max_queue_requests, "requests that wait")->group("Limits");
-  add_bytes("--max-queue-bytes", e.max_queue_bytes, "memory of requests until their answers are sent")->group("Limits");
+  add_bytes("--max-queue-bytes", e.max_queue_bytes, "memory of requests until their answers are sent")
+      ->group("Limits");
   add("--max-batch-tokens", e.max_batch_tokens, "tokens evaluated together")->group("Limits");
   add("--max-active-generations", e.max_active_generations, "sequences generated together")->group("Limits");
   add("--max-sequences-per-request", e.max_sequences_per_request, "sequences in a request")->group("Limits");
@@ -130,6 +135,7 @@ std::variant<ServerOptions, EarlyExit> ParseServerOptions(const std::vector<std:
   if (options.metrics == "off") options.metrics.clear();
   options.drain_grace = absl::Seconds(raw.drain_grace_seconds);
   options.simd_target = simd_target;
+  options.precision = ParsePrecision(raw.precision).value_or(Precision::kFloat32);  // checked by the parser
   if (const absl::Status status = Validate(options); !status.ok()) {
     return EarlyExit{2, "", absl::StrCat(status.message(), "\nRun with --help for more information.\n")};
   }
@@ -144,6 +150,7 @@ std::vector<std::pair<std::string, std::string>> DescribeOptions(const ServerOpt
       {"metrics", options.metrics.empty() ? "off" : options.metrics},
       {"threads", absl::StrCat(engine.threads)},
       {"drain_grace", absl::FormatDuration(options.drain_grace)},
+      {"precision", PrecisionName(options.precision)},
       {"max_queue_requests", absl::StrCat(engine.max_queue_requests)},
       {"max_queue_bytes", absl::StrCat(engine.max_queue_bytes)},
       {"max_batch_tokens", absl::StrCat(engine.max_batch_tokens)},

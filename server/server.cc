@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "core/base/status_macros.h"
+#include "core/base/thread_pool.h"
 #include "server/inference_service.h"
 #include "server/logging.h"
 #include "server/malformed_requests.h"
@@ -144,7 +145,17 @@ class GrpcServer final : public Server {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options) {
-  SPLINESERVE_ASSIGN_OR_RETURN(ModelRegistry registry, ModelRegistry::Load(options.model_repository));
+  // Ends with the load: the engine makes its own when there is something to evaluate.
+  SPLINESERVE_ASSIGN_OR_RETURN(std::unique_ptr<ThreadPool> pool,
+                               ThreadPool::Create(options.engine.threads == 0 ? ThreadPool::AvailableCores()
+                                                                              : options.engine.threads));
+  LoadedModel::LoadOptions load;
+  load.pool = pool.get();
+  load.precision = options.precision;
+  // An unknown target is reported below, after the models' own faults.
+  if (const auto kernels = SelectKernelSet(options.simd_target); kernels.ok()) load.kernels = *kernels;
+  SPLINESERVE_ASSIGN_OR_RETURN(ModelRegistry registry, ModelRegistry::Load(options.model_repository, load));
+  pool.reset();
   return Start(options, std::move(registry));
 }
 

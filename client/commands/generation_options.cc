@@ -85,7 +85,8 @@ void AddGenerateFlags(CLI::App& command, GenerateFlags& flags) {
       ->check(CLI::Range(1, 1 << 20));
   search.add_option("--hypotheses", flags.hypotheses, "Print the N best, with tabs between")->type_name("N");
   search
-      .add_option("--length-penalty", flags.length_penalty, "Rank by log-probability / length^X, 0 to 10 (default 1)")
+      .add_option("--length-penalty", flags.length_penalty,
+                  "Rank by log-probability / length^X, 0 to 10 (default 1)")
       ->type_name("X");
   search.add_flag("--sample", flags.sample, "Draw tokens at random");
   search.add_option("--temperature", flags.temperature, "Divides the logits before drawing (default 1)")

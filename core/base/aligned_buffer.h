@@ -6,13 +6,19 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
-#include <memory>
 #include <new>
 #include <type_traits>
+#include <utility>
 
 namespace splineserve {
 
 inline constexpr size_t kCacheLineBytes = 64;
+
+// Memory of AlignedBuffer. From 2 MiB up it is mapped for itself, on huge pages where the kernel gives them:
+// packing 300 MB then takes 150 page faults instead of 74,000, products miss the TLB less, zeros cost nothing
+// before they are touched, and freed memory goes back to the system at once instead of into malloc's heap.
+void* AllocateAligned(size_t bytes, bool zeroed);  // throws std::bad_alloc
+void FreeAligned(void* p, size_t bytes);           // null is fine
 
 // Move-only owner of `size` zero-initialised elements of a trivial type. Allocation failure throws
 // std::bad_alloc; callers bound sizes before they allocate. Not thread-safe, as any container.
@@ -22,23 +28,26 @@ class AlignedBuffer {
 
  public:
   AlignedBuffer() = default;
-  explicit AlignedBuffer(size_t size) : data_(Allocate(size)), size_(size) {}
+  explicit AlignedBuffer(size_t size) : AlignedBuffer(size, /*zeroed=*/true) {}
+  // Elements that hold anything, for a caller that writes every one of them before it reads any.
+  static AlignedBuffer Uninitialized(size_t size) { return AlignedBuffer(size, /*zeroed=*/false); }
 
-  AlignedBuffer(AlignedBuffer&& other) noexcept : data_(std::move(other.data_)), size_(other.size_) {
-    other.size_ = 0;
-  }
+  AlignedBuffer(AlignedBuffer&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
   AlignedBuffer& operator=(AlignedBuffer&& other) noexcept {
-    data_ = std::move(other.data_);
-    size_ = other.size_;
-    other.size_ = 0;
+    if (this == &other) return *this;
+    FreeAligned(data_, size_ * sizeof(T));
+    data_ = std::exchange(other.data_, nullptr);
+    size_ = std::exchange(other.size_, 0);
     return *this;
   }
+  ~AlignedBuffer() { FreeAligned(data_, size_ * sizeof(T)); }
 
-  T* data() { return data_.get(); }
-  const T* data() const { return data_.get(); }
+  T* data() { return data_; }
+  const T* data() const { return data_; }
   size_t size() const { return size_; }
-  T& operator[](size_t i) { return data_.get()[i]; }
-  const T& operator[](size_t i) const { return data_.get()[i]; }
+  T& operator[](size_t i) { return data_[i]; }
+  const T& operator[](size_t i) const { return data_[i]; }
 
   // Makes room for at least `size` elements; contents are lost when it has to grow. For scratch memory that
   // reaches its working size once and is then reused without allocation.
@@ -47,17 +56,15 @@ class AlignedBuffer {
   }
 
  private:
-  struct Free {
-    void operator()(T* p) const { ::operator delete[](p, std::align_val_t{kCacheLineBytes}); }
-  };
-  static std::unique_ptr<T[], Free> Allocate(size_t size) {
-    if (size == 0) return nullptr;
-    T* p = static_cast<T*>(::operator new[](size * sizeof(T), std::align_val_t{kCacheLineBytes}));
-    std::memset(static_cast<void*>(p), 0, size * sizeof(T));
-    return std::unique_ptr<T[], Free>(p);
+  AlignedBuffer(size_t size, bool zeroed)
+      : data_(static_cast<T*>(AllocateAligned(Bytes(size), zeroed))), size_(size) {}
+  static size_t Bytes(size_t size) {
+    size_t bytes = 0;
+    if (__builtin_mul_overflow(size, sizeof(T), &bytes)) throw std::bad_alloc();
+    return bytes;
   }
 
-  std::unique_ptr<T[], Free> data_;
+  T* data_ = nullptr;
   size_t size_ = 0;
 };
 

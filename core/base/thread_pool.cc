@@ -21,8 +21,27 @@ namespace splineserve {
 
 using Body = absl::FunctionRef<void(size_t, size_t)>;
 
+namespace {
+
+// How often a thread that has nothing to do looks again before it sleeps: some 30 us. Loops of one evaluation
+// follow one another within a few; waking a sleeper takes 5 to 50.
+constexpr int kSpins = 1000;
+
+void Pause() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
 class ThreadPool::Workers {
  public:
+  // Spinning only pays where every thread can have a core.
+  explicit Workers(bool spin) : spins_(spin ? kSpins : 0) {}
+
   // Before the first Run. After a failure the destructor stops those that were started.
   absl::Status Start(size_t count) {
     threads_.reserve(count);
@@ -36,7 +55,7 @@ class ThreadPool::Workers {
   ~Workers() {
     {
       std::lock_guard<std::mutex> lock(mutex_);
-      stopping_ = true;
+      stopping_.store(true);
     }
     wake_.notify_all();
     for (std::thread& thread : threads_) thread.join();
@@ -44,59 +63,78 @@ class ThreadPool::Workers {
 
   void Run(size_t tasks, Body body) {
     std::lock_guard<std::mutex> one_loop_at_a_time(loop_mutex_);
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      body_ = &body;
-      tasks_ = tasks;
-      next_.store(0, std::memory_order_relaxed);
-      active_ = threads_.size();
-      ++generation_;
+    body_ = &body;
+    tasks_ = tasks;
+    done_.store(0, std::memory_order_relaxed);
+    left_.store(tasks);
+    if (sleeping_.load() != 0) {
+      // With the lock, so that a worker between its last look and its sleep does not miss the call.
+      { std::lock_guard<std::mutex> lock(mutex_); }
+      wake_.notify_all();
     }
-    wake_.notify_all();
-    Take(body, tasks, 0);
+    while (TakeOne(0)) {
+    }
+    for (int i = 0; i < spins_ && done_.load(std::memory_order_acquire) != tasks; ++i) Pause();
+    if (done_.load(std::memory_order_acquire) == tasks) return;
     std::unique_lock<std::mutex> lock(mutex_);
-    done_.wait(lock, [this] { return active_ == 0; });
-    body_ = nullptr;
+    waiting_.store(true);
+    finished_.wait(lock, [&] { return done_.load() == tasks; });
+    waiting_.store(false);
   }
 
  private:
-  void Take(Body body, size_t tasks, size_t worker) {
-    for (size_t task; (task = next_.fetch_add(1, std::memory_order_relaxed)) < tasks;) body(task, worker);
+  // Runs one task of the current loop; false if none is left. Whoever has taken a task keeps its loop from
+  // ending, so the loop's body and size are valid until the task is counted as done; a worker that comes late
+  // finds nothing left, and nobody waits for it.
+  bool TakeOne(size_t worker) {
+    size_t left = left_.load(std::memory_order_acquire);
+    do {
+      if (left == 0) return false;
+    } while (!left_.compare_exchange_weak(left, left - 1, std::memory_order_acq_rel));
+    const size_t tasks = tasks_;
+    (*body_)(tasks - left, worker);
+    if (done_.fetch_add(1) + 1 == tasks && waiting_.load()) {
+      { std::lock_guard<std::mutex> lock(mutex_); }
+      finished_.notify_one();
+    }
+    return true;
   }
 
   void Serve(size_t worker) {
-    size_t seen = 0;
-    std::unique_lock<std::mutex> lock(mutex_);
     while (true) {
-      wake_.wait(lock, [&] { return stopping_ || generation_ != seen; });
-      if (stopping_) return;
-      seen = generation_;
-      const Body body = *body_;
-      const size_t tasks = tasks_;
-      lock.unlock();
-      Take(body, tasks, worker);
-      lock.lock();
-      if (--active_ == 0) done_.notify_one();
+      bool worked = TakeOne(worker);
+      for (int i = 0; i < spins_ && !worked && !stopping_.load(std::memory_order_relaxed); ++i) {
+        Pause();
+        worked = TakeOne(worker);
+      }
+      if (worked) continue;
+      std::unique_lock<std::mutex> lock(mutex_);
+      sleeping_.fetch_add(1);
+      wake_.wait(lock, [&] { return stopping_.load() || left_.load() != 0; });
+      sleeping_.fetch_sub(1);
+      if (stopping_.load()) return;
     }
   }
 
+  const int spins_;
   std::mutex loop_mutex_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::condition_variable done_;
+  // Of the current loop: written before left_ opens it, read by those who have taken a task.
   const Body* body_ = nullptr;
   size_t tasks_ = 0;
-  size_t active_ = 0;      // workers that have not finished the current loop
-  size_t generation_ = 0;  // counts loops, so that a worker joins each exactly once
-  bool stopping_ = false;
-  std::atomic<size_t> next_{0};
+  std::atomic<size_t> left_{0};  // tasks that nobody has taken
+  std::atomic<size_t> done_{0};
+  std::atomic<size_t> sleeping_{0};   // workers
+  std::atomic<bool> waiting_{false};  // the caller, asleep
+  std::atomic<bool> stopping_{false};
+  std::mutex mutex_;  // for falling asleep
+  std::condition_variable wake_, finished_;
   std::vector<std::thread> threads_;
 };
 
 absl::StatusOr<std::unique_ptr<ThreadPool>> ThreadPool::Create(size_t threads) {
   std::unique_ptr<Workers> workers;
   if (threads > 1) {
-    workers = std::make_unique<Workers>();
+    workers = std::make_unique<Workers>(/*spin=*/threads <= AvailableCores());
     SPLINESERVE_RETURN_IF_ERROR(workers->Start(threads - 1));
   }
   return std::unique_ptr<ThreadPool>(new ThreadPool(std::max<size_t>(threads, 1), std::move(workers)));

@@ -9,15 +9,32 @@
 namespace splineserve {
 
 absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadedModel::Load(const std::string& name, int version,
-                                                                     const std::string& path) {
-  SPLINESERVE_ASSIGN_OR_RETURN(const ModelDirectory directory, ModelDirectory::Open(path));
+                                                                     const std::string& path,
+                                                                     const LoadOptions& options) {
+  SPLINESERVE_ASSIGN_OR_RETURN(const ModelDirectory directory, ModelDirectory::OpenUnread(path));
   std::shared_ptr<LoadedModel> model(new LoadedModel);
   model->name_ = name;
   model->version_ = version;
-  SPLINESERVE_ASSIGN_OR_RETURN(model->weights_, PackWeights(directory));
+  WeightPacker packer(directory);
+  // The digest is one chain, so it is one task, and the first: the others share what time it leaves.
+  const auto run = [&](size_t task, size_t) {
+    if (task == 0) {
+      model->digest_ = directory.digest();
+    } else {
+      packer.Run(task - 1);
+    }
+  };
+  const size_t tasks = 1 + packer.tasks();
+  if (options.pool != nullptr) {
+    options.pool->ParallelFor(tasks, run);
+  } else {
+    for (size_t task = 0; task < tasks; ++task) run(task, 0);
+  }
+  SPLINESERVE_ASSIGN_OR_RETURN(model->weights_, packer.Finish());
+  LowerPrecision(options.precision, model->weights_);
+  if (options.kernels != nullptr) MeasureCrossovers(*options.kernels, model->weights_);
   model->vocabulary_ = directory.vocabulary();
   model->target_vocabulary_ = directory.target_vocabulary();
-  model->digest_ = directory.digest();
   model->weight_bytes_ = directory.weight_bytes();
   for (const TensorSpec& spec : ExpectedTensors(directory.config())) {
     if (const TensorView* const tensor = directory.Find(spec.name)) model->parameters_ += tensor->elements();

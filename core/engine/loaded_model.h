@@ -9,6 +9,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "core/base/thread_pool.h"
 #include "core/format/model_config.h"
 #include "core/format/vocabulary.h"
 #include "core/model/weights.h"
@@ -20,9 +21,21 @@ namespace splineserve {
 // registry.
 class LoadedModel {
  public:
-  // Opens, checks and packs the directory: all or nothing. Errors are ModelDirectory::Open's.
+  struct LoadOptions {
+    ThreadPool* pool = nullptr;  // spreads the work, the digest beside the packing; null: this thread alone
+    Precision precision = Precision::kFloat32;
+    // Measures on these where sparse products win; null: assume the usual.
+    const KernelSet* kernels = nullptr;
+  };
+  // Opens, checks and packs the directory: all or nothing. Errors are ModelDirectory::Open's. Throws
+  // std::bad_alloc.
   static absl::StatusOr<std::shared_ptr<const LoadedModel>> Load(const std::string& name, int version,
-                                                                 const std::string& path);
+                                                                 const std::string& path,
+                                                                 const LoadOptions& options);
+  static absl::StatusOr<std::shared_ptr<const LoadedModel>> Load(const std::string& name, int version,
+                                                                 const std::string& path) {
+    return Load(name, version, path, LoadOptions());
+  }
 
   const std::string& name() const { return name_; }
   int version() const { return version_; }
@@ -37,6 +50,7 @@ class LoadedModel {
     return config().architecture == Architecture::kEncoderDecoder ? target_vocabulary_ : vocabulary_;
   }
   const std::string& digest() const { return digest_; }  // 32 lowercase hex digits
+  Precision precision() const { return weights_.precision; }
   SplineClass spline_class() const { return ClassOf(config()); }
   uint64_t degree_bound() const { return DegreeBound(config()); }
   size_t weight_bytes() const { return weight_bytes_; }  // as stored on disk

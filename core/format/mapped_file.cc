@@ -58,6 +58,16 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
+void MappedFile::Drop(absl::Span<const uint8_t> bytes) const {
+  static const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(bytes.data()) + page - 1) / page * page;
+  // The last page of the file is as good as whole.
+  const bool last = bytes.data() + bytes.size() == data_ + size_;
+  const uintptr_t end =
+      (reinterpret_cast<uintptr_t>(bytes.data()) + bytes.size() + (last ? page - 1 : 0)) / page * page;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 MappedFile::~MappedFile() {
   if (data_ != nullptr) munmap(const_cast<uint8_t*>(data_), size_);
 }

@@ -24,6 +24,11 @@ class MappedFile {
   ~MappedFile();
 
   absl::Span<const uint8_t> bytes() const { return {data_, size_}; }
+  // Gives back the memory of the pages that lie wholly within `bytes`, a part of bytes(): whoever reads a
+  // large file once, drops what is behind it. The contents stay, and come back from the file when read again.
+  // Any thread, also while others read.
+  void Drop(absl::Span<const uint8_t> bytes) const;
+
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
 
  private:

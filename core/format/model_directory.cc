@@ -3,6 +3,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <new>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -127,7 +128,7 @@ class WeightsReader {
   Tensors tensors_;
 };
 
-// Presence and shape of everything that the config calls for, and nothing else; then every value.
+// Presence and shape of everything that the config calls for, and nothing else.
 absl::Status CheckTensors(const ModelConfig& config, const std::string& weights_file,
                           const Tensors& tensors) {
   std::set<std::string> known;
@@ -152,7 +153,6 @@ absl::Status CheckTensors(const ModelConfig& config, const std::string& weights_
                                       std::string(Name(tensor.dtype)), " ", ShapeString(tensor.shape)));
     }
   }
-  for (const auto& [name, tensor] : tensors) SPLINESERVE_RETURN_IF_ERROR(CheckFinite(tensor));
   return absl::OkStatus();
 }
 
@@ -167,39 +167,36 @@ absl::StatusOr<std::optional<Vocabulary>> ReadVocabulary(const std::optional<Voc
   return vocabulary;
 }
 
-// Every *.safetensors file is part of the model here: WeightsReader refuses others.
-absl::StatusOr<std::string> Digest(ModelFiles* files) {
-  struct FreeState {
-    void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
-  };
-  const std::unique_ptr<XXH3_state_t, FreeState> state(XXH3_createState());
-  if (state == nullptr || XXH3_128bits_reset(state.get()) == XXH_ERROR) {
-    return absl::ResourceExhaustedError("no memory for the digest of the model");
-  }
-  const auto add = [&](const std::string& name) -> absl::Status {
-    SPLINESERVE_ASSIGN_OR_RETURN(const absl::Span<const uint8_t> bytes, files->Read(name));
-    XXH3_128bits_update(state.get(), bytes.data(), bytes.size());
-    return absl::OkStatus();
-  };
-  SPLINESERVE_RETURN_IF_ERROR(add(kConfigName));
+// What the digest covers. Every *.safetensors file is part of the model here: WeightsReader refuses others.
+absl::StatusOr<std::vector<absl::Span<const uint8_t>>> DigestedFiles(ModelFiles* files) {
+  std::vector<absl::Span<const uint8_t>> digested;
+  SPLINESERVE_ASSIGN_OR_RETURN(digested.emplace_back(), files->Read(kConfigName));
   for (const std::string& name : files->names()) {
-    if (absl::EndsWith(name, kWeightsSuffix)) SPLINESERVE_RETURN_IF_ERROR(add(name));
+    if (!absl::EndsWith(name, kWeightsSuffix)) continue;
+    SPLINESERVE_ASSIGN_OR_RETURN(digested.emplace_back(), files->Read(name));
   }
-  XXH128_canonical_t canonical;
-  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state.get()));
-  return absl::BytesToHexString({reinterpret_cast<const char*>(canonical.digest), sizeof(canonical.digest)});
+  return digested;
 }
 
 }  // namespace
 
-absl::StatusOr<ModelDirectory> ModelDirectory::Open(const std::string& path) {
+absl::StatusOr<ModelDirectory> ModelDirectory::OpenUnread(const std::string& path) {
   SPLINESERVE_ASSIGN_OR_RETURN(std::unique_ptr<ModelFiles> files, OpenFilesOnDisk(path));
   return Load(path, std::move(files));
 }
 
+absl::StatusOr<ModelDirectory> ModelDirectory::Open(const std::string& path) {
+  SPLINESERVE_ASSIGN_OR_RETURN(ModelDirectory directory, OpenUnread(path));
+  SPLINESERVE_RETURN_IF_ERROR(directory.CheckValues());
+  return directory;
+}
+
 absl::StatusOr<ModelDirectory> ModelDirectory::OpenInMemory(const std::string& label,
                                                             std::map<std::string, std::string> files) {
-  return Load(label, OpenFilesInMemory(label, std::move(files)));
+  SPLINESERVE_ASSIGN_OR_RETURN(ModelDirectory directory,
+                               Load(label, OpenFilesInMemory(label, std::move(files))));
+  SPLINESERVE_RETURN_IF_ERROR(directory.CheckValues());
+  return directory;
 }
 
 absl::StatusOr<ModelDirectory> ModelDirectory::Load(const std::string& path,
@@ -220,10 +217,36 @@ absl::StatusOr<ModelDirectory> ModelDirectory::Load(const std::string& path,
   SPLINESERVE_RETURN_IF_ERROR(
       CheckTensors(parsed, path + "/" + (index ? kIndexName : kWeightsName), directory.tensors_));
   for (const auto& [name, tensor] : directory.tensors_) directory.weight_bytes_ += tensor.data.size();
-  SPLINESERVE_ASSIGN_OR_RETURN(directory.digest_, Digest(files.get()));
+  SPLINESERVE_ASSIGN_OR_RETURN(directory.digested_, DigestedFiles(files.get()));
   directory.files_ = std::move(files);
   return directory;
 }
+
+absl::Status ModelDirectory::CheckValues() const {
+  for (const auto& [name, tensor] : tensors_) SPLINESERVE_RETURN_IF_ERROR(CheckFinite(tensor));
+  return absl::OkStatus();
+}
+
+std::string ModelDirectory::digest() const {
+  struct FreeState {
+    void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
+  };
+  const std::unique_ptr<XXH3_state_t, FreeState> state(XXH3_createState());
+  if (state == nullptr || XXH3_128bits_reset(state.get()) == XXH_ERROR) throw std::bad_alloc();
+  constexpr size_t kRun = size_t{1} << 20;
+  for (const absl::Span<const uint8_t> file : digested_) {
+    for (size_t at = 0; at < file.size(); at += kRun) {
+      const absl::Span<const uint8_t> run = file.subspan(at, kRun);
+      XXH3_128bits_update(state.get(), run.data(), run.size());
+      Drop(run);
+    }
+  }
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits_digest(state.get()));
+  return absl::BytesToHexString({reinterpret_cast<const char*>(canonical.digest), sizeof(canonical.digest)});
+}
+
+void ModelDirectory::Drop(absl::Span<const uint8_t> bytes) const { files_->Drop(bytes); }
 
 const TensorView* ModelDirectory::Find(const std::string& name) const {
   const auto it = tensors_.find(name);

@@ -27,6 +27,15 @@ class FilesOnDisk : public ModelFiles {
     return it->second.bytes();
   }
 
+  void Drop(absl::Span<const uint8_t> bytes) const override {
+    for (const auto& [name, file] : mapped_) {
+      const absl::Span<const uint8_t> whole = file.bytes();
+      if (bytes.data() >= whole.data() && bytes.data() + bytes.size() <= whole.data() + whole.size()) {
+        return file.Drop(bytes);
+      }
+    }
+  }
+
  private:
   const std::string directory_;
   const std::vector<std::string> names_;
@@ -47,6 +56,8 @@ class FilesInMemory : public ModelFiles {
     if (it == files_.end()) return absl::NotFoundError(absl::StrCat(label_, "/", name, ": no such file"));
     return absl::MakeConstSpan(reinterpret_cast<const uint8_t*>(it->second.data()), it->second.size());
   }
+
+  void Drop(absl::Span<const uint8_t>) const override {}
 
  private:
   const std::string label_;

@@ -22,6 +22,9 @@ class ModelFiles {
   // A whole file. `name` must be a plain file name. NOT_FOUND or INVALID_ARGUMENT with its path. A second
   // Read of the same name gives the same bytes.
   virtual absl::StatusOr<absl::Span<const uint8_t>> Read(const std::string& name) = 0;
+  // Gives back what memory `bytes`, a part of a file that was read, can do without until they are read again
+  // (MappedFile::Drop). Thread-safe but for Read.
+  virtual void Drop(absl::Span<const uint8_t> bytes) const = 0;
 };
 
 // NOT_FOUND if there is no such directory, INVALID_ARGUMENT if it cannot be listed.

@@ -49,6 +49,10 @@ absl::StatusOr<std::vector<TensorView>> ParseSafetensors(absl::Span<const uint8_
 // names file, tensor, flat index and value of the first element that is not finite (or not after rounding).
 absl::Status ReadFloats(const TensorView& tensor, absl::Span<float> out);
 
+// Elements [first, first + count) alone, to out[0..count). False if one of them is not finite: CheckFinite
+// says which.
+bool ReadFloatsAt(const TensorView& tensor, size_t first, size_t count, float* out);
+
 // ReadFloats' verdict without its output.
 absl::Status CheckFinite(const TensorView& tensor);
 

@@ -1,5 +1,8 @@
 #include "core/kernels/kernel_set.h"
 
+#include <algorithm>
+#include <bit>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,7 +19,33 @@ namespace {
 // Every name that some build on some processor has.
 constexpr const char* kKnownNames[] = {"avx512", "avx2", "neon", "portable"};
 
+// The bit pattern of infinity: that of every finite magnitude is smaller.
+constexpr int32_t kInfinityBits = 0x7F800000;
+static_assert(std::numeric_limits<float>::is_iec559);
+
 }  // namespace
+
+void GateState::Reset() {
+  std::fill_n(largest, kLaneBlock, 0);
+  std::fill_n(smallest, kLaneBlock, kInfinityBits);
+  open = 0;
+}
+
+void GateState::Merge(const GateState& other) {
+  for (size_t l = 0; l < kLaneBlock; ++l) {
+    largest[l] = std::max(largest[l], other.largest[l]);
+    smallest[l] = std::min(smallest[l], other.smallest[l]);
+  }
+  open += other.open;
+}
+
+GateRow GateState::Summary(bool want_margin) const {
+  GateRow row;
+  row.open = open;
+  row.finite = *std::max_element(largest, largest + kLaneBlock) < kInfinityBits;
+  if (want_margin) row.margin = std::bit_cast<float>(*std::min_element(smallest, smallest + kLaneBlock));
+  return row;
+}
 
 absl::Span<const KernelSet* const> AvailableKernelSets() {
   // Never destroyed, so that it is valid in the destructors of other statics.

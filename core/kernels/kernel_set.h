@@ -17,6 +17,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "core/kernels/precision.h"
 
 namespace splineserve {
 
@@ -51,6 +52,78 @@ struct GateRow {
   bool finite = true;  // every argument was finite
 };
 
+// The running summary of one row's gates, for kernels that see the row piece by piece. Lane l sums up the
+// numbers that passed through lane l of a vector; magnitudes as bit patterns, which order like the magnitudes
+// themselves.
+struct alignas(64) GateState {
+  int32_t largest[kLaneBlock];   // infinity and NaN compare above every finite number
+  int32_t smallest[kLaneBlock];  // infinity until a margin was asked for
+  uint32_t open;
+
+  GateState() { Reset(); }
+  void Reset();
+  // Adds what `other` saw of further columns of the same row.
+  void Merge(const GateState& other);
+  // margin is 0 unless wanted.
+  GateRow Summary(bool want_margin) const;
+};
+
+// What a gated product does with its numbers.
+struct GateSpec {
+  bool square = false;  // relu2
+  bool want_margin = false;
+  // Gates of each row: columns past widths[r] are stored as zero and are no gates. Null: all columns.
+  const uint32_t* widths = nullptr;
+  // Null, or one pointer a row, null where nobody wants the row's bits: (width + 7) / 8 bytes as `gate`
+  // writes them.
+  uint8_t* const* bits = nullptr;
+  GateState* states = nullptr;  // one a row; added to
+};
+
+// The numbers above zero of several rows, as lists: what a sparse product reads. Row r's list starts at
+// index + r * stride and value + r * stride; its entries of columns [b, b + 1) * kOpenBlock are those from
+// starts[r * starts_stride + b] up to the next start.
+inline constexpr size_t kOpenBlock = 128;
+// A list's memory must have room for this many entries more than the row has numbers.
+inline constexpr size_t kOpenListSlack = 16;
+constexpr size_t OpenBlocks(size_t inner) { return inner == 0 ? 1 : (inner + kOpenBlock - 1) / kOpenBlock; }
+struct OpenLists {
+  const uint32_t* index = nullptr;
+  const float* value = nullptr;
+  size_t stride = 0;
+  const uint32_t* starts = nullptr;  // OpenBlocks(inner) + 1 a row
+  size_t starts_stride = 0;
+};
+
+// A matrix and rows of low precision (low_precision.h makes them). The matrix's panels are those of
+// PackedView with words for numbers.
+struct LowPrecisionView {
+  Precision precision = Precision::kBfloat16;
+  const uint32_t* words = nullptr;  // aligned to 64 bytes
+  size_t inner_words = 0;
+  size_t outer = 0;
+  size_t panel_width = kLaneBlock;
+  size_t panel_stride = 0;        // words
+  const float* scales = nullptr;  // of each column; kInt8
+  const int32_t* sums = nullptr;  // of each column's numbers; kInt8
+
+  size_t panels() const { return (outer + panel_width - 1) / panel_width; }
+  LowPrecisionView Panels(size_t first, size_t count) const {
+    LowPrecisionView part = *this;
+    const size_t begin = first * panel_width;
+    part.words += first * panel_stride;
+    part.outer = (begin + count * panel_width < outer ? begin + count * panel_width : outer) - begin;
+    if (scales != nullptr) part.scales += begin;
+    if (sums != nullptr) part.sums += begin;
+    return part;
+  }
+};
+struct LowPrecisionRows {
+  const uint32_t* words = nullptr;
+  size_t stride = 0;              // words
+  const float* scales = nullptr;  // one a row
+};
+
 struct KernelSet {
   // "avx512", "avx2", "neon", "portable".
   const char* name;
@@ -63,6 +136,33 @@ struct KernelSet {
   // bias may be null and must else hold w.outer floats.
   void (*product)(const float* x, size_t x_stride, size_t rows, const PackedView& w, const float* bias,
                   float scale, float* out, size_t out_stride);
+
+  // The product followed by the ReLU gate while the numbers are still in registers: out[r][n] = gate(scale *
+  // chain). `w` must start at a panel whose first column is a multiple of 8 of what the bits count.
+  void (*gated_product)(const float* x, size_t x_stride, size_t rows, const PackedView& w, const float* bias,
+                        float scale, const GateSpec& gates, float* out, size_t out_stride);
+
+  // Lists the numbers above zero of x[0..n), n <= inner: their places, ascending, and values, and where each
+  // block of columns starts (OpenBlocks(inner) + 1 entries). Returns how many there are. May write
+  // kOpenListSlack entries past the last.
+  size_t (*list_open)(const float* x, size_t n, size_t inner, uint32_t* index, float* value,
+                      uint32_t* starts);
+
+  // The product with scale 1 of rows given by their lists: exactly what `product` returns for the full rows,
+  // because fma(0, w, chain) = chain for finite w. Cost: the open entries, and 5 loads for each 4
+  // multiply-adds of 16 lanes.
+  void (*sparse_product)(const OpenLists& x, size_t rows, const PackedView& w, const float* bias, float* out,
+                         size_t out_stride);
+
+  // out[r][n] = x_r . w_n + bias[n] in the matrix's precision. kInt8: the sum of products is exact, then one
+  // fma(sum, x scale * w scale, bias), so the same on every target. kBfloat16: summed in float32, in an order
+  // and with roundings that depend on the target (AVX-512 BF16 flushes subnormal numbers).
+  void (*low_precision_product)(const LowPrecisionRows& x, size_t rows, const LowPrecisionView& w,
+                                const float* bias, float* out, size_t out_stride);
+
+  // RoundRow of low_precision.h; where the processor has an instruction for it, subnormal numbers become
+  // zero.
+  void (*round_row)(Precision precision, const float* x, size_t n, uint32_t* words, float* scale);
 
   // The ReLU gate of one row, in place: x[i] = x[i] > 0 ? x[i] : +0, then x[i] = x[i] * x[i] if `square`. If
   // `bits` is not null, bit i of it (least significant first, the last byte zero-padded; (n + 7) / 8 bytes)

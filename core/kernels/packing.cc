@@ -15,29 +15,40 @@ size_t PanelWidth(size_t outer) {
   return std::clamp(blocks * kLaneBlock, kLaneBlock, kMaxPanelWidth);
 }
 
-PackedMatrix::PackedMatrix(size_t inner, size_t outer)
+PackedMatrix::PackedMatrix(size_t inner, size_t outer, AlignedBuffer<float> (*allocate)(size_t))
     : inner_(inner), outer_(outer), panel_width_(PanelWidth(outer)), panel_stride_(inner * panel_width_) {
-  buffer_ = AlignedBuffer<float>(PanelCount(outer, panel_width_) * panel_stride_);
+  buffer_ = allocate(PanelCount(outer, panel_width_) * panel_stride_);
+}
+
+PackedMatrix::PackedMatrix(size_t inner, size_t outer)
+    : PackedMatrix(inner, outer, [](size_t size) { return AlignedBuffer<float>(size); }) {}
+
+PackedMatrix PackedMatrix::Unfilled(size_t inner, size_t outer) {
+  return PackedMatrix(inner, outer, AlignedBuffer<float>::Uninitialized);
 }
 
 PackedMatrix PackedMatrix::FromRows(MatrixView<const float> w) {
-  PackedMatrix packed(w.cols, w.rows);
+  PackedMatrix packed = Unfilled(w.cols, w.rows);
   const size_t width = packed.panel_width_;
-  // k in runs of 16: one cache line of each row of w, and 16 lines of the panel, stay in the first-level
-  // cache.
-  constexpr size_t kRun = 16;
-  for (size_t first = 0; first < w.rows; first += width) {
-    float* panel = packed.buffer_.data() + first / width * packed.panel_stride_;
-    const size_t columns = std::min(width, w.rows - first);
-    for (size_t k_begin = 0; k_begin < w.cols; k_begin += kRun) {
-      const size_t k_end = std::min(k_begin + kRun, w.cols);
-      for (size_t n = 0; n < columns; ++n) {
-        const float* row = w.row(first + n);
-        for (size_t k = k_begin; k < k_end; ++k) panel[k * width + n] = row[k];
-      }
-    }
-  }
+  for (size_t n = 0; n < w.rows; n += width) packed.SetBlock(0, n, w.Rows(n, std::min(width, w.rows - n)));
   return packed;
+}
+
+void PackedMatrix::SetBlock(size_t k, size_t n, MatrixView<const float> w) {
+  const size_t width = panel_width_;
+  float* const block = buffer_.data() + n / width * panel_stride_ + k * width;
+  // Columns in runs of 16: one cache line of each row of w, and 16 times 256 bytes of the panel, stay in the
+  // first-level cache.
+  constexpr size_t kRun = 16;
+  for (size_t begin = 0; begin < w.cols; begin += kRun) {
+    const size_t end = std::min(begin + kRun, w.cols);
+    for (size_t r = 0; r < w.rows; ++r) {
+      const float* row = w.row(r);
+      for (size_t c = begin; c < end; ++c) block[c * width + r] = row[c];
+    }
+    if (w.rows == width) continue;
+    for (size_t c = begin; c < end; ++c) std::fill_n(block + c * width + w.rows, width - w.rows, 0.0f);
+  }
 }
 
 void PackedMatrix::SetColumn(size_t n, const float* x) {

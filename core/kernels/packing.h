@@ -25,6 +25,14 @@ class PackedMatrix {
   // Packs w [outer, inner] (one row an output, as linear layers store them).
   static PackedMatrix FromRows(MatrixView<const float> w);
 
+  // The same in blocks, so that a large matrix is packed by several threads from what they have just read:
+  // memory that holds anything until SetBlock has set all of it.
+  static PackedMatrix Unfilled(size_t inner, size_t outer);
+  // Element (k + c, n + r) = w[r][c]. n is a multiple of panel_width() and the block has that many rows, or,
+  // in the last panel, as many as are left of outer(); the columns past outer() become zero. Blocks that do
+  // not overlap may be set at the same time.
+  void SetBlock(size_t k, size_t n, MatrixView<const float> w);
+
   PackedView view() const { return {buffer_.data(), inner_, outer_, panel_width_, panel_stride_}; }
   // The same with the chain cut to its first `inner` and the columns to the first `outer`.
   PackedView view(size_t inner, size_t outer) const {
@@ -33,6 +41,7 @@ class PackedMatrix {
 
   size_t inner() const { return inner_; }
   size_t outer() const { return outer_; }
+  size_t panel_width() const { return panel_width_; }
 
   // n < outer. Column n = x[0..inner()): how a key enters packed keys (inner = head_dim, n = key index).
   void SetColumn(size_t n, const float* x);
@@ -43,6 +52,8 @@ class PackedMatrix {
   PackedMatrix Resized(size_t inner, size_t outer) const;
 
  private:
+  PackedMatrix(size_t inner, size_t outer, AlignedBuffer<float> (*allocate)(size_t));
+
   AlignedBuffer<float> buffer_;
   size_t inner_ = 0, outer_ = 0, panel_width_ = kLaneBlock, panel_stride_ = 0;
 };

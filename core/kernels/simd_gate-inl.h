@@ -63,6 +63,44 @@ HWY_INLINE uint32_t GateVector(FloatVector x, FloatVector& gated, GateSummary& s
   return static_cast<uint32_t>(bytes[0]) | static_cast<uint32_t>(bytes[1]) << 8;
 }
 
+// Gates the first `gates` of V vectors of a row, which start at a multiple of 8 columns unless they are fewer
+// than 8, and adds them to the row's summary. The numbers past them become zero. `bits`, if not null, is the
+// byte of the first column; `first_bit` its bit in there.
+template <size_t V, bool kMargin>
+HWY_INLINE void GateVectors(FloatVector (&x)[V], size_t gates, bool square, uint8_t* bits, size_t first_bit,
+                            GateState& state) {
+  const FloatTag d;
+  const IntTag di;
+  GateSummary seen = {0, hn::Load(di, state.largest), hn::Zero(di)};
+  if constexpr (kMargin) seen.smallest = hn::Load(di, state.smallest);
+  uint64_t open = 0;
+#pragma GCC unroll 8
+  for (size_t v = 0; v < V; ++v) {
+    FloatVector argument = x[v];
+    if (gates >= (v + 1) * kLanes) {
+      open |= uint64_t{GateVector<false, kMargin>(argument, x[v], seen)} << (v * kLanes);
+    } else {
+      const size_t count = gates > v * kLanes ? gates - v * kLanes : 0;
+      argument = hn::IfThenElseZero(hn::FirstN(d, count), argument);
+      const IntVector before = seen.smallest;
+      open |= uint64_t{GateVector<false, kMargin>(argument, x[v], seen)} << (v * kLanes);
+      if constexpr (kMargin) seen.smallest = hn::IfThenElse(hn::FirstN(di, count), seen.smallest, before);
+    }
+    if (square) x[v] = hn::Mul(x[v], x[v]);
+  }
+  hn::Store(seen.largest, di, state.largest);
+  if constexpr (kMargin) hn::Store(seen.smallest, di, state.smallest);
+  state.open += static_cast<uint32_t>(hwy::PopCount(open));
+  if (bits != nullptr) {
+    if (V * kLanes % 8 == 0) {
+      std::memcpy(bits, &open, (gates + 7) / 8);
+    } else if (gates > 0) {  // tiles narrower than a byte: one lane a vector
+      const auto byte = static_cast<uint8_t>(open << first_bit);
+      bits[0] = first_bit == 0 ? byte : static_cast<uint8_t>(bits[0] | byte);
+    }
+  }
+}
+
 template <bool kSquare, bool kMargin>
 HWY_INLINE GateRow GateRowOf(float* x, size_t n, uint8_t* bits) {
   const FloatTag d;

@@ -14,10 +14,14 @@
 #define HWY_TARGET_INCLUDE "core/kernels/simd_kernels.cc"
 #include "hwy/foreach_target.h"  // IWYU pragma: keep
 // Above: includes this file again for every target. Below: for the current one.
+#include "core/kernels/low_precision.h"
+#include "core/kernels/native_dot.h"
 #include "core/kernels/simd_elementwise-inl.h"
 #include "core/kernels/simd_gate-inl.h"
 #include "core/kernels/simd_kernels.h"
+#include "core/kernels/simd_low_precision-inl.h"
 #include "core/kernels/simd_product-inl.h"
+#include "core/kernels/simd_sparse-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -35,8 +39,9 @@ inline constexpr char kName[] = "neon";
 #endif
 
 const KernelSet& Table() {
-  static constexpr KernelSet kTable = {kName, kHardwareFma, Product,  Gate,  AllFinite,
-                                       Add,   ScaleShift,   ScaleAdd, Divide};
+  static constexpr KernelSet kTable = {kName,         kHardwareFma,        Product,  GatedProduct, ListOpen,
+                                       SparseProduct, LowPrecisionProduct, RoundRow, Gate,         AllFinite,
+                                       Add,           ScaleShift,          ScaleAdd, Divide};
   return kTable;
 }
 
@@ -51,7 +56,8 @@ std::vector<const KernelSet*> RunnableSimdKernels() {
   [[maybe_unused]] const int64_t runnable = hwy::SupportedTargets();
   std::vector<const KernelSet*> sets;
 #if HWY_TARGETS & HWY_AVX3
-  if (runnable & HWY_AVX3) sets.push_back(&N_AVX3::Table());
+  static const KernelSet avx3 = WithNativeDot(N_AVX3::Table());
+  if (runnable & HWY_AVX3) sets.push_back(&avx3);
 #endif
 #if HWY_TARGETS & HWY_AVX2
   if (runnable & HWY_AVX2) sets.push_back(&N_AVX2::Table());

@@ -68,6 +68,11 @@ HWY_INLINE FloatVector LoadFirst(const float* p, size_t count) {
 #endif
 }
 
+// Any count up to kLanes.
+HWY_INLINE FloatVector LoadFirstOrAll(const float* p, size_t count) {
+  return count == kLanes ? hn::LoadU(FloatTag(), p) : LoadFirst(p, count);
+}
+
 HWY_INLINE void StoreFirst(FloatVector v, float* p, size_t count) {
   const FloatTag d;
 #if !SPLINESERVE_MASKED_ACCESS

@@ -1,6 +1,7 @@
 #include "core/model/attention.h"
 
 #include <algorithm>
+#include <string_view>
 #include <vector>
 
 #include "core/kernels/activations.h"
@@ -8,14 +9,15 @@
 namespace splineserve {
 namespace {
 
-// Query rows that share one pass over keys and values. A multiple of the microkernel's 6 rows; scores of 48
-// rows against 2,048 keys are 384 KiB, which with a head's keys and values still fits a 1 MiB second-level
-// cache.
-constexpr size_t kQueryBlock = 48;
+// Query rows that share one pass over keys and values. A multiple of the microkernel's 6 rows; scores of 36
+// rows against 2,048 keys and their lists are half a megabyte, which leaves half of the second-level cache.
+constexpr size_t kQueryBlock = 36;
 
-struct Task {
-  size_t sequence, head, first_row, rows;  // rows within the sequence
-};
+// Fewer keys than this are not worth a list: 16 multiply-adds of a 64-column panel take as long as making it.
+constexpr size_t kMinListedKeys = 32;
+
+// What storing one number of a key and of a value costs, in multiply-adds of a product.
+constexpr size_t kAppendWork = 32;
 
 bool IsRelu(AttentionActivation activation) {
   return activation == AttentionActivation::kRelu || activation == AttentionActivation::kRelu2;
@@ -24,7 +26,8 @@ bool IsRelu(AttentionActivation activation) {
 // One block of query rows of one head. Stateless but for the worker's scratch.
 class HeadBlock {
  public:
-  HeadBlock(Evaluation& evaluation, const AttentionStage& stage, const HeadKeyValues& keys, const Task& task)
+  HeadBlock(Evaluation& evaluation, const AttentionStage& stage, const HeadKeyValues& keys,
+            const AttentionTask& task)
       : evaluation_(evaluation),
         config_(evaluation.config),
         stage_(stage),
@@ -32,25 +35,28 @@ class HeadBlock {
         task_(task),
         range_(evaluation.sequences()[task.sequence]) {}
 
-  void Run(MatrixView<const float> query, MatrixView<float> attended, Workspace::Worker& worker) {
+  void Run(MatrixView<const float> query, MatrixView<float> attended, Workspace::Worker& scratch) {
     const size_t head_dim = config_.head_dim;
     const size_t columns = Visible(task_.rows - 1);  // of the block's last row, which sees most
-    worker.scores.EnsureSize(kQueryBlock * columns);
-    const MatrixView<float> scores(worker.scores.data(), task_.rows, columns);
+    scratch.gated.EnsureSize(task_.rows * columns);
+    const MatrixView<float> scores(scratch.gated.data(), task_.rows, columns);
     const size_t row = range_.first + task_.first_row;
     const size_t column = task_.head * head_dim;
-    evaluation_.kernels.product(query.row(row) + column, query.stride, task_.rows,
-                                keys_.Keys(task_.head, columns), nullptr, config_.attention_scale,
-                                scores.data, scores.stride);
-    for (size_t r = 0; r < task_.rows; ++r) {
-      const size_t visible = Visible(r);
-      Activate(r, scores.row(r), visible);
-      // Keys that this row must not see weigh zero: fma(0, v, acc) = acc.
-      std::fill(scores.row(r) + visible, scores.row(r) + columns, 0.0f);
-    }
+    const MatrixView<const float> queries(query.row(row) + column, task_.rows, head_dim, query.stride);
     const MatrixView<float> out(attended.row(row) + column, task_.rows, head_dim, attended.stride);
-    evaluation_.kernels.product(scores.data, scores.stride, task_.rows, keys_.Values(task_.head, columns),
-                                nullptr, 1.0f, out.data, out.stride);
+    const PackedView values = keys_.Values(task_.head, columns);
+    if (IsRelu(config_.attention_activation)) {
+      Gate(queries, scores, scratch);
+      if (columns < kMinListedKeys) {
+        Multiply(scores, values, out);
+      } else {
+        scratch.open.List(evaluation_.kernels, scores, scratch.states.data(), stage_.weights->sparse_below);
+        scratch.open.Multiply(evaluation_.kernels, values, nullptr, out);
+      }
+    } else {
+      Smooth(queries, scores);
+      Multiply(scores, values, out);
+    }
     if (config_.attention_activation != AttentionActivation::kSoftmax &&
         config_.attention_normalizer == AttentionNormalizer::kVisible) {
       for (size_t r = 0; r < task_.rows; ++r) {
@@ -62,40 +68,66 @@ class HeadBlock {
  private:
   size_t Position(size_t r) const { return range_.position + task_.first_row + r; }
   size_t Visible(size_t r) const { return stage_.causal ? Position(r) + 1 : keys_.length(); }
+  GateGroupRef Group(size_t r) const {
+    return {task_.sequence, Position(r), static_cast<size_t>(stage_.layer),
+            stage_.site,    task_.head,  Visible(r)};
+  }
+  std::string_view ScoreName() const {
+    return stage_.site == Site::kCrossAttention ? "a cross-attention score" : "a self-attention score";
+  }
+  void Multiply(MatrixView<const float> weights, const PackedView& values, MatrixView<float> out) {
+    evaluation_.kernels.product(weights.data, weights.stride, weights.rows, values, nullptr, 1.0f, out.data,
+                                out.stride);
+  }
 
-  // Scores become weights, in place.
-  void Activate(size_t r, float* scores, size_t visible) {
-    if (!IsRelu(config_.attention_activation)) {
-      if (!evaluation_.kernels.all_finite(scores, visible)) {
+  // scores = ReLU(scale q . k); what a row must not see weighs zero: fma(0, v, acc) = acc.
+  void Gate(MatrixView<const float> queries, MatrixView<float> scores, Workspace::Worker& scratch) {
+    GateSink* const sink = evaluation_.gates;
+    const size_t rows = task_.rows;
+    scratch.states.EnsureSize(rows);
+    scratch.bits.clear();
+    scratch.widths.clear();
+    for (size_t r = 0; r < rows; ++r) {
+      scratch.states[r].Reset();
+      if (sink != nullptr) scratch.bits.push_back(sink->Bits(Group(r)));
+      if (stage_.causal) scratch.widths.push_back(static_cast<uint32_t>(Visible(r)));
+    }
+    const bool margins = sink != nullptr && sink->WantsMargin(task_.sequence);
+    const GateSpec spec = {config_.attention_activation == AttentionActivation::kRelu2, margins,
+                           stage_.causal ? scratch.widths.data() : nullptr,
+                           sink != nullptr ? scratch.bits.data() : nullptr, scratch.states.data()};
+    evaluation_.kernels.gated_product(queries.data, queries.stride, rows, keys_.Keys(task_.head, scores.cols),
+                                      nullptr, config_.attention_scale, spec, scores.data, scores.stride);
+    for (size_t r = 0; r < rows; ++r) {
+      const GateRow gates = scratch.states[r].Summary(margins);
+      if (!gates.finite) evaluation_.Fail(task_.sequence, Position(r), ScoreName(), stage_.layer);
+      if (sink != nullptr && scratch.bits[r] != nullptr) sink->Record(Group(r), gates);
+    }
+  }
+
+  // scores = SoftMax or SoftPlus of scale q . k.
+  void Smooth(MatrixView<const float> queries, MatrixView<float> scores) {
+    evaluation_.kernels.product(queries.data, queries.stride, task_.rows, keys_.Keys(task_.head, scores.cols),
+                                nullptr, config_.attention_scale, scores.data, scores.stride);
+    for (size_t r = 0; r < task_.rows; ++r) {
+      const size_t visible = Visible(r);
+      if (!evaluation_.kernels.all_finite(scores.row(r), visible)) {
         evaluation_.Fail(task_.sequence, Position(r), ScoreName(), stage_.layer);
       }
       if (config_.attention_activation == AttentionActivation::kSoftmax) {
-        Softmax(scores, visible);
+        Softmax(scores.row(r), visible);
       } else {
-        Softplus(scores, visible, config_.softplus_beta);
+        Softplus(scores.row(r), visible, config_.softplus_beta);
       }
-      return;
+      std::fill(scores.row(r) + visible, scores.row(r) + scores.cols, 0.0f);
     }
-    GateSink* const sink = evaluation_.gates;
-    const GateGroupRef group{task_.sequence, Position(r), static_cast<size_t>(stage_.layer),
-                             stage_.site,    task_.head,  visible};
-    uint8_t* const bits = sink == nullptr ? nullptr : sink->Bits(group);
-    const GateRow gates =
-        evaluation_.kernels.gate(scores, visible, config_.attention_activation == AttentionActivation::kRelu2,
-                                 bits, bits != nullptr && sink->WantsMargin(task_.sequence));
-    if (!gates.finite) evaluation_.Fail(task_.sequence, Position(r), ScoreName(), stage_.layer);
-    if (bits != nullptr) sink->Record(group, gates);
-  }
-
-  std::string_view ScoreName() const {
-    return stage_.site == Site::kCrossAttention ? "a cross-attention score" : "a self-attention score";
   }
 
   Evaluation& evaluation_;
   const ModelConfig& config_;
   const AttentionStage& stage_;
   const HeadKeyValues& keys_;
-  const Task task_;
+  const AttentionTask task_;
   const RowRange range_;
 };
 
@@ -111,7 +143,8 @@ void Attend(Evaluation& evaluation, const AttentionStage& stage, absl::Span<cons
   evaluation.Apply(stage.weights->query, x, query);
   evaluation.CheckFinite(query, "a query", stage.layer);
 
-  std::vector<Task> tasks;
+  std::vector<AttentionTask>& tasks = evaluation.workspace.attention_tasks;
+  tasks.clear();
   for (size_t s = 0; s < evaluation.sequences().size(); ++s) {
     const size_t count = evaluation.sequences()[s].count;
     for (size_t head = 0; head < config.num_attention_heads; ++head) {
@@ -122,7 +155,7 @@ void Attend(Evaluation& evaluation, const AttentionStage& stage, absl::Span<cons
   }
   evaluation.NextStage();
   // Several small tasks a turn: eight blocks of a short sequence cost about what one turn of the pool does.
-  const size_t turns = std::min(tasks.size(), 4 * evaluation.pool.threads());
+  const size_t turns = std::min(tasks.size(), 8 * evaluation.pool.threads());
   evaluation.pool.ParallelFor(turns, [&](size_t turn, size_t worker) {
     for (size_t t = tasks.size() * turn / turns; t < tasks.size() * (turn + 1) / turns; ++t) {
       HeadBlock(evaluation, stage, *keys[tasks[t].sequence], tasks[t])
@@ -143,10 +176,17 @@ void AppendKeyValues(Evaluation& evaluation, const AttentionWeights& weights, in
   evaluation.Apply(weights.value, x, value);
   evaluation.CheckFinite(key, "a key", layer);
   evaluation.CheckFinite(value, "a value", layer);
-  for (size_t s = 0; s < caches.size(); ++s) {
-    const RowRange range = evaluation.sequences()[s];
-    caches[s]->Append(key.Rows(range.first, range.count), value.Rows(range.first, range.count));
-  }
+  for (size_t s = 0; s < caches.size(); ++s) caches[s]->Grow(evaluation.sequences()[s].count);
+  const size_t heads = evaluation.config.num_attention_heads;
+  evaluation.ForRows(caches.size() * heads,
+                     kAppendWork * width / heads * rows / std::max<size_t>(caches.size(), 1),
+                     [&](size_t first, size_t count, size_t) {
+                       for (size_t i = first; i < first + count; ++i) {
+                         const RowRange range = evaluation.sequences()[i / heads];
+                         caches[i / heads]->Store(i % heads, key.Rows(range.first, range.count),
+                                                  value.Rows(range.first, range.count));
+                       }
+                     });
 }
 
 }  // namespace splineserve

@@ -35,18 +35,21 @@ std::vector<std::shared_ptr<const MemoryKeyValues>> ProjectMemory(Evaluation& ev
     std::vector<HeadKeyValues*> caches;
     for (const auto& memory_keys : result) caches.push_back(&memory_keys->layers[l]);
     AppendKeyValues(evaluation, *weights.decoder->layers[l].cross_attention, static_cast<int>(l), memory,
-                    caches);
+                    absl::MakeSpan(caches));
   }
   statuses = evaluation.statuses();
   return {result.begin(), result.end()};
 }
 
-std::vector<absl::Status> RunDecoder(Evaluation& evaluation, const ModelWeights& weights,
-                                     absl::Span<const DecoderInput> inputs, MatrixView<float> hidden) {
+const std::vector<absl::Status>& RunDecoder(Evaluation& evaluation, const ModelWeights& weights,
+                                            absl::Span<const DecoderInput> inputs, MatrixView<float> hidden) {
   const ModelConfig& config = weights.config;
   const StackWeights& stack = *weights.decoder;
-  std::vector<RowRange> ranges;
-  std::vector<SequenceInput> tokens;
+  Workspace& workspace = evaluation.workspace;
+  std::vector<RowRange>& ranges = workspace.ranges;
+  std::vector<SequenceInput>& tokens = workspace.inputs;
+  ranges.clear();
+  tokens.clear();
   size_t rows = 0;
   for (const DecoderInput& input : inputs) {
     ranges.push_back({rows, input.tokens.length(), input.cache->length()});
@@ -61,20 +64,22 @@ std::vector<absl::Status> RunDecoder(Evaluation& evaluation, const ModelWeights&
     const int index = static_cast<int>(l);
     SubLayer(evaluation, layer.self_attention.norm, index, hidden,
              [&](MatrixView<const float> x, MatrixView<float> branch) {
-               std::vector<HeadKeyValues*> caches;
-               for (const DecoderInput& input : inputs) caches.push_back(&input.cache->layers[l]);
-               AppendKeyValues(evaluation, layer.self_attention, index, x, caches);
-               const std::vector<const HeadKeyValues*> visible(caches.begin(), caches.end());
+               workspace.caches.clear();
+               for (const DecoderInput& input : inputs) workspace.caches.push_back(&input.cache->layers[l]);
+               AppendKeyValues(evaluation, layer.self_attention, index, x, absl::MakeSpan(workspace.caches));
+               workspace.visible.assign(workspace.caches.begin(), workspace.caches.end());
                Attend(evaluation, {&layer.self_attention, Site::kSelfAttention, index, /*causal=*/true},
-                      visible, x, branch);
+                      workspace.visible, x, branch);
              });
     if (layer.cross_attention.has_value()) {
       SubLayer(evaluation, layer.cross_attention->norm, index, hidden,
                [&](MatrixView<const float> x, MatrixView<float> branch) {
-                 std::vector<const HeadKeyValues*> visible;
-                 for (const DecoderInput& input : inputs) visible.push_back(&input.cache->memory->layers[l]);
+                 workspace.visible.clear();
+                 for (const DecoderInput& input : inputs) {
+                   workspace.visible.push_back(&input.cache->memory->layers[l]);
+                 }
                  Attend(evaluation, {&*layer.cross_attention, Site::kCrossAttention, index, /*causal=*/false},
-                        visible, x, branch);
+                        workspace.visible, x, branch);
                });
     }
     SubLayer(evaluation, layer.feed_forward.norm, index, hidden,

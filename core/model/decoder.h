@@ -30,9 +30,10 @@ std::vector<std::shared_ptr<const MemoryKeyValues>> ProjectMemory(Evaluation& ev
 
 // Evaluates the new tokens of every input (at least one each; caches distinct) and writes their final rows,
 // stacked, to hidden [sum of new tokens, hidden_size]. Returns one status an input, as RunEncoder does; a
-// failed input's cache must not be used again.
-std::vector<absl::Status> RunDecoder(Evaluation& evaluation, const ModelWeights& weights,
-                                     absl::Span<const DecoderInput> inputs, MatrixView<float> hidden);
+// failed input's cache must not be used again. Allocates only where a cache or the workspace has to grow: a
+// step of generation as a rule not at all.
+const std::vector<absl::Status>& RunDecoder(Evaluation& evaluation, const ModelWeights& weights,
+                                            absl::Span<const DecoderInput> inputs, MatrixView<float> hidden);
 
 }  // namespace splineserve
 

@@ -7,11 +7,14 @@
 
 namespace splineserve {
 
-std::vector<absl::Status> RunEncoder(Evaluation& evaluation, const ModelWeights& weights,
-                                     absl::Span<const SequenceInput> inputs, MatrixView<float> hidden) {
+const std::vector<absl::Status>& RunEncoder(Evaluation& evaluation, const ModelWeights& weights,
+                                            absl::Span<const SequenceInput> inputs,
+                                            MatrixView<float> hidden) {
   const ModelConfig& config = weights.config;
   const StackWeights& stack = *weights.encoder;
-  std::vector<RowRange> ranges;
+  Workspace& workspace = evaluation.workspace;
+  std::vector<RowRange>& ranges = workspace.ranges;
+  ranges.clear();
   size_t rows = 0;
   for (const SequenceInput& input : inputs) {
     ranges.push_back({rows, input.length(), 0});
@@ -21,24 +24,24 @@ std::vector<absl::Status> RunEncoder(Evaluation& evaluation, const ModelWeights&
   Embed(evaluation, config.input, stack, inputs, hidden);
 
   // Keys and values of one layer at a time, in memory that all layers share.
-  std::vector<HeadKeyValues> keys;
-  std::vector<HeadKeyValues*> caches;
-  keys.reserve(inputs.size());
-  for (const SequenceInput& input : inputs) {
-    keys.emplace_back(config.num_attention_heads, config.head_dim, input.length());
-    caches.push_back(&keys.back());
+  std::vector<HeadKeyValues>& keys = workspace.EncoderKeys(inputs.size());
+  workspace.caches.clear();
+  workspace.visible.clear();
+  for (size_t s = 0; s < inputs.size(); ++s) {
+    keys[s].Prepare(config.num_attention_heads, config.head_dim, inputs[s].length());
+    workspace.caches.push_back(&keys[s]);
+    workspace.visible.push_back(&keys[s]);
   }
-  const std::vector<const HeadKeyValues*> visible(caches.begin(), caches.end());
 
   for (size_t l = 0; l < stack.layers.size() && evaluation.KeepGoing(); ++l) {
     const LayerWeights& layer = stack.layers[l];
     const int index = static_cast<int>(l);
     SubLayer(evaluation, layer.self_attention.norm, index, hidden,
              [&](MatrixView<const float> x, MatrixView<float> branch) {
-               for (HeadKeyValues* cache : caches) cache->Clear();
-               AppendKeyValues(evaluation, layer.self_attention, index, x, caches);
+               for (HeadKeyValues* cache : workspace.caches) cache->Clear();
+               AppendKeyValues(evaluation, layer.self_attention, index, x, absl::MakeSpan(workspace.caches));
                Attend(evaluation, {&layer.self_attention, Site::kSelfAttention, index, /*causal=*/false},
-                      visible, x, branch);
+                      workspace.visible, x, branch);
              });
     SubLayer(evaluation, layer.feed_forward.norm, index, hidden,
              [&](MatrixView<const float> x, MatrixView<float> branch) {

@@ -13,9 +13,10 @@ namespace splineserve {
 // Evaluates the encoder on `inputs` (non-empty sequences, validated) and writes the final rows, stacked in
 // their order, to hidden [sum of lengths, hidden_size]. Returns one status a sequence: OK, or OUT_OF_RANGE
 // where a number overflowed (its rows are then meaningless). If evaluation.KeepGoing() turned false between
-// layers, the rows are unfinished: the caller knows, for it gave keep_going.
-std::vector<absl::Status> RunEncoder(Evaluation& evaluation, const ModelWeights& weights,
-                                     absl::Span<const SequenceInput> inputs, MatrixView<float> hidden);
+// layers, the rows are unfinished: the caller knows, for it gave keep_going. The statuses are the
+// evaluation's: valid until its next stack begins.
+const std::vector<absl::Status>& RunEncoder(Evaluation& evaluation, const ModelWeights& weights,
+                                            absl::Span<const SequenceInput> inputs, MatrixView<float> hidden);
 
 }  // namespace splineserve
 

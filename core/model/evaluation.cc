@@ -16,95 +16,148 @@ constexpr size_t kMinTaskWork = 256 * 1024;
 // Rows of a microkernel's tile: row splits are multiples of it, so that no task has an avoidable tail.
 constexpr size_t kRowBlock = 12;
 
+// What an elementwise pass over one number costs beside a multiply-add of a product, which runs 16 at a time
+// from registers.
+constexpr size_t kNormWork = 8;
+
 size_t CeilDiv(size_t a, size_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
 void Evaluation::Begin(std::string_view stack, absl::Span<const RowRange> sequences) {
   stack_ = stack;
-  sequences_.assign(sequences.begin(), sequences.end());
-  rows_ = 0;
-  for (const RowRange& sequence : sequences_) rows_ += sequence.count;
-  statuses_.assign(sequences_.size(), absl::OkStatus());
-  faults_.assign(sequences_.size(), Fault{});
+  workspace.sequences_.assign(sequences.begin(), sequences.end());
+  workspace.tokens_.clear();
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    for (size_t t = 0; t < sequences[s].count; ++t) {
+      workspace.tokens_.push_back({s, sequences[s].position + t});
+    }
+  }
+  rows_ = workspace.tokens_.size();
+  workspace.statuses_.assign(sequences.size(), absl::OkStatus());
+  workspace.faults_.assign(sequences.size(), Workspace::Fault{});
 }
 
 bool Evaluation::KeepGoing() {
-  const bool some_left =
-      std::any_of(statuses_.begin(), statuses_.end(), [](const absl::Status& status) { return status.ok(); });
+  const bool some_left = std::any_of(workspace.statuses_.begin(), workspace.statuses_.end(),
+                                     [](const absl::Status& status) { return status.ok(); });
   return some_left && keep_going_();
 }
 
-void Evaluation::Apply(const AffineMap& map, MatrixView<const float> x, MatrixView<float> out) {
-  const PackedView weight = map.weight.view();
-  const size_t work = x.rows * weight.inner * weight.outer;
+void Evaluation::Split(size_t rows, size_t inner, size_t panels, size_t panel_width,
+                       absl::FunctionRef<void(const Part&)> body) {
+  const size_t work = rows * inner * panels * panel_width;
   const size_t wanted = std::clamp<size_t>(work / kMinTaskWork, 1, 2 * pool.threads());
   // Split columns first: each core then streams its own part of the weights, which are the larger operand.
-  const size_t column_groups = std::min(wanted, weight.panels());
-  const size_t panels_per_group = CeilDiv(weight.panels(), std::max<size_t>(column_groups, 1));
+  const size_t column_groups = std::min(wanted, panels);
+  const size_t panels_per_group = CeilDiv(panels, std::max<size_t>(column_groups, 1));
   const size_t row_groups =
-      column_groups == 0 ? 1 : std::min(CeilDiv(wanted, column_groups), CeilDiv(x.rows, kRowBlock));
+      column_groups == 0 ? 1 : std::min(CeilDiv(wanted, column_groups), CeilDiv(rows, kRowBlock));
   const size_t rows_per_group =
-      CeilDiv(CeilDiv(x.rows, std::max<size_t>(row_groups, 1)), kRowBlock) * kRowBlock;
+      CeilDiv(CeilDiv(rows, std::max<size_t>(row_groups, 1)), kRowBlock) * kRowBlock;
   pool.ParallelFor(column_groups * row_groups, [&](size_t task, size_t) {
-    const size_t first_panel = task % column_groups * panels_per_group;
-    const size_t first_row = task / column_groups * rows_per_group;
-    if (first_panel >= weight.panels() || first_row >= x.rows) return;
-    const size_t panels = std::min(panels_per_group, weight.panels() - first_panel);
-    const size_t rows = std::min(rows_per_group, x.rows - first_row);
-    const size_t column = first_panel * weight.panel_width;
-    const float* bias = map.bias_or_null();
-    kernels.product(x.row(first_row), x.stride, rows, weight.Panels(first_panel, panels),
-                    bias == nullptr ? nullptr : bias + column, 1.0f, out.row(first_row) + column, out.stride);
+    Part part;
+    part.first_panel = task % column_groups * panels_per_group;
+    part.first_row = task / column_groups * rows_per_group;
+    if (part.first_panel >= panels || part.first_row >= rows) return;
+    part.panels = std::min(panels_per_group, panels - part.first_panel);
+    part.rows = std::min(rows_per_group, rows - part.first_row);
+    body(part);
   });
 }
 
-void Evaluation::ApplyNorm(const NormWeights& norm, MatrixView<const float> x, MatrixView<float> out) {
-  for (size_t r = 0; r < x.rows; ++r) {
-    switch (config.norm) {
-      case NormKind::kNone:
-        std::copy_n(x.row(r), x.cols, out.row(r));
-        break;
-      case NormKind::kAffine:
-        kernels.scale_shift(x.row(r), norm.weight.data(), norm.bias_or_null(), x.cols, out.row(r));
-        break;
-      case NormKind::kLayerNorm:
-        LayerNorm(x.row(r), norm.weight.data(), norm.bias_or_null(), config.norm_eps, x.cols, out.row(r));
-        break;
-      case NormKind::kRmsNorm:
-        RmsNorm(x.row(r), norm.weight.data(), norm.bias_or_null(), config.norm_eps, x.cols, out.row(r));
-        break;
+void Evaluation::Apply(const AffineMap& map, MatrixView<const float> x, MatrixView<float> out) {
+  const float* const bias = map.bias_or_null();
+  if (map.low_precision.empty()) {
+    const PackedView w = map.weight.view();
+    Split(x.rows, w.inner, w.panels(), w.panel_width, [&](const Part& part) {
+      const size_t column = part.first_panel * w.panel_width;
+      kernels.product(x.row(part.first_row), x.stride, part.rows, w.Panels(part.first_panel, part.panels),
+                      bias == nullptr ? nullptr : bias + column, 1.0f, out.row(part.first_row) + column,
+                      out.stride);
+    });
+    return;
+  }
+  const LowPrecisionView w = map.low_precision.view();
+  workspace.low_precision_words.EnsureSize(x.rows * w.inner_words);
+  workspace.low_precision_scales.EnsureSize(x.rows);
+  uint32_t* const words = workspace.low_precision_words.data();
+  float* const scales = workspace.low_precision_scales.data();
+  ForRows(x.rows, kNormWork * x.cols, [&](size_t first, size_t count, size_t) {
+    for (size_t r = first; r < first + count; ++r) {
+      kernels.round_row(w.precision, x.row(r), x.cols, words + r * w.inner_words, scales + r);
     }
+  });
+  Split(x.rows, w.inner_words, w.panels(), w.panel_width, [&](const Part& part) {
+    const size_t column = part.first_panel * w.panel_width;
+    kernels.low_precision_product(
+        {words + part.first_row * w.inner_words, w.inner_words, scales + part.first_row}, part.rows,
+        w.Panels(part.first_panel, part.panels), bias == nullptr ? nullptr : bias + column,
+        out.row(part.first_row) + column, out.stride);
+  });
+}
+
+void Evaluation::ForRows(size_t rows, size_t work, absl::FunctionRef<void(size_t, size_t, size_t)> body) {
+  const size_t tasks = std::clamp<size_t>(rows * work / kMinTaskWork, 1, std::min(pool.threads(), rows));
+  if (rows == 0) return;
+  pool.ParallelFor(tasks, [&](size_t task, size_t worker) {
+    const size_t first = rows * task / tasks;
+    body(first, rows * (task + 1) / tasks - first, worker);
+  });
+}
+
+void Evaluation::NormRow(const NormWeights& norm, const float* x, size_t n, float* out) const {
+  switch (config.norm) {
+    case NormKind::kNone:
+      std::copy_n(x, n, out);
+      break;
+    case NormKind::kAffine:
+      kernels.scale_shift(x, norm.weight.data(), norm.bias_or_null(), n, out);
+      break;
+    case NormKind::kLayerNorm:
+      LayerNorm(x, norm.weight.data(), norm.bias_or_null(), config.norm_eps, n, out);
+      break;
+    case NormKind::kRmsNorm:
+      RmsNorm(x, norm.weight.data(), norm.bias_or_null(), config.norm_eps, n, out);
+      break;
   }
 }
 
-void Evaluation::AddBranch(MatrixView<const float> branch, MatrixView<float> x) {
-  for (size_t r = 0; r < x.rows; ++r) {
-    if (config.residual) {
-      kernels.add(x.row(r), branch.row(r), x.cols, x.row(r));
-    } else {
-      std::copy_n(branch.row(r), x.cols, x.row(r));
+void Evaluation::ApplyNorm(const NormWeights& norm, MatrixView<const float> x, MatrixView<float> out) {
+  ForRows(x.rows, kNormWork * x.cols, [&](size_t first, size_t count, size_t) {
+    for (size_t r = first; r < first + count; ++r) NormRow(norm, x.row(r), x.cols, out.row(r));
+  });
+}
+
+void Evaluation::AddBranch(MatrixView<const float> branch, const NormWeights* norm, std::string_view what,
+                           int layer, MatrixView<float> x) {
+  NextStage();
+  ForRows(x.rows, kNormWork * x.cols, [&](size_t first, size_t count, size_t) {
+    for (size_t r = first; r < first + count; ++r) {
+      if (config.residual) {
+        kernels.add(x.row(r), branch.row(r), x.cols, x.row(r));
+      } else {
+        std::copy_n(branch.row(r), x.cols, x.row(r));
+      }
+      if (norm != nullptr) NormRow(*norm, x.row(r), x.cols, x.row(r));
+      if (!kernels.all_finite(x.row(r), x.cols)) Fail(token(r).sequence, token(r).position, what, layer);
     }
-  }
+  });
 }
 
 void Evaluation::CheckFinite(MatrixView<const float> x, std::string_view what, int layer) {
   NextStage();
-  for (size_t s = 0; s < sequences_.size(); ++s) {
-    const RowRange& sequence = sequences_[s];
-    for (size_t t = 0; t < sequence.count; ++t) {
-      if (!kernels.all_finite(x.row(sequence.first + t), x.cols)) {
-        Fail(s, sequence.position + t, what, layer);
-        break;
-      }
+  ForRows(x.rows, x.cols, [&](size_t first, size_t count, size_t) {
+    for (size_t r = first; r < first + count; ++r) {
+      if (!kernels.all_finite(x.row(r), x.cols)) Fail(token(r).sequence, token(r).position, what, layer);
     }
-  }
+  });
 }
 
 void Evaluation::Fail(size_t sequence, size_t position, std::string_view what, int layer) {
   std::lock_guard<std::mutex> lock(fault_mutex_);
-  absl::Status& status = statuses_[sequence];
-  Fault& fault = faults_[sequence];
+  absl::Status& status = workspace.statuses_[sequence];
+  Workspace::Fault& fault = workspace.faults_[sequence];
   if (!status.ok() && (fault.stage != stage_ || fault.position <= position)) return;
   fault = {stage_, position};
   const std::string place =

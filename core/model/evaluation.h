@@ -21,6 +21,8 @@
 #include "core/base/thread_pool.h"
 #include "core/kernels/kernel_set.h"
 #include "core/model/gate_sink.h"
+#include "core/model/key_value_cache.h"
+#include "core/model/open_rows.h"
 #include "core/model/weights.h"
 
 namespace splineserve {
@@ -39,8 +41,18 @@ struct RowRange {
   size_t position = 0;  // absolute position of the first of them: 0, or the length of its cache
 };
 
-// Rows that survive from one evaluation to the next, so that a steady load does not allocate them anew.
-// Owned by the executor; not thread-safe: one evaluation at a time.
+// Which token a stacked row is.
+struct RowToken {
+  size_t sequence = 0, position = 0;
+};
+
+// One block of query rows of one head of one sequence.
+struct AttentionTask {
+  size_t sequence = 0, head = 0, first_row = 0, rows = 0;  // rows within the sequence
+};
+
+// Memory that survives from one evaluation to the next, so that a steady load allocates nothing. Owned by the
+// executor; not thread-safe: one evaluation at a time.
 class Workspace {
  public:
   // Zero or stale contents; valid until the next call for the same slot.
@@ -51,19 +63,59 @@ class Workspace {
   }
   // Scratch of one worker of the pool.
   struct Worker {
-    AlignedBuffer<float> scores;
+    AlignedBuffer<float> gated;  // scores of a block of queries, or units of a block of rows
+    AlignedBuffer<GateState> states;
+    std::vector<uint32_t> widths;
+    std::vector<uint8_t*> bits;
+    OpenRows open;
   };
   Worker& worker(size_t i) { return workers_[i]; }
   void EnsureWorkers(size_t count) {
     if (workers_.size() < count) workers_.resize(count);
   }
 
+  // Inputs of a product in lower precision.
+  AlignedBuffer<uint32_t> low_precision_words;
+  AlignedBuffer<float> low_precision_scales;
+
+  // Keys and values of one encoder layer at a time. Kept between evaluations: allocating them anew took 6 %
+  // of the time of short words. `count` of them, each to be Prepared.
+  std::vector<HeadKeyValues>& EncoderKeys(size_t count) {
+    size_t tokens = 0;
+    for (const HeadKeyValues& keys : encoder_keys_) tokens += keys.capacity();
+    // Each slot would otherwise come to hold the longest sequence that was ever in it.
+    if (tokens > kMaxKeptTokens) encoder_keys_.clear();
+    if (encoder_keys_.size() < count) encoder_keys_.resize(count);
+    return encoder_keys_;
+  }
+
+  // What a stack keeps of its sequences: lists that are filled anew by whoever needs them.
+  std::vector<RowRange> ranges;
+  std::vector<SequenceInput> inputs;
+  std::vector<HeadKeyValues*> caches;
+  std::vector<const HeadKeyValues*> visible;
+  std::vector<AttentionTask> attention_tasks;
+
  private:
+  friend class Evaluation;
+  static constexpr size_t kMaxKeptTokens = 8192;
+  std::vector<HeadKeyValues> encoder_keys_;
+  // The state of the running evaluation.
+  struct Fault {
+    uint64_t stage = 0;
+    size_t position = 0;
+  };
+  std::vector<RowRange> sequences_;
+  std::vector<RowToken> tokens_;
+  std::vector<absl::Status> statuses_;
+  std::vector<Fault> faults_;
+
   AlignedBuffer<float> rows_[kSlots];
   std::vector<Worker> workers_;
 };
 
-// The means of one evaluation. Not thread-safe; lives on the executor's stack.
+// The means of one evaluation. Not thread-safe; lives on the executor's stack. Its sequences and statuses lie
+// in the workspace: they are valid until the next Begin of any evaluation with the same workspace.
 class Evaluation {
  public:
   // `gates` may be null: then nothing is recorded. `keep_going` is asked between layers with false as the
@@ -87,18 +139,25 @@ class Evaluation {
 
   // The sequences of the running stack. `stack` is "encoder" or "decoder", for messages.
   void Begin(std::string_view stack, absl::Span<const RowRange> sequences);
-  absl::Span<const RowRange> sequences() const { return sequences_; }
+  absl::Span<const RowRange> sequences() const { return workspace.sequences_; }
+  RowToken token(size_t row) const { return workspace.tokens_[row]; }
   size_t rows() const { return rows_; }
 
   // False once keep_going said so or every sequence has failed.
   bool KeepGoing();
 
-  // out = map(x), all rows, split over the pool by rows and panels.
+  // out = map(x) in the map's precision, all rows, split over the pool by rows and panels.
   void Apply(const AffineMap& map, MatrixView<const float> x, MatrixView<float> out);
+  // Calls body(first, count, worker) for blocks of rows that make up [0, rows), on all threads if there is
+  // enough to do: `work` is the number of multiply-adds a row (an elementwise pass: a few a number).
+  void ForRows(size_t rows, size_t work,
+               absl::FunctionRef<void(size_t first, size_t count, size_t worker)> body);
   // out = norm(x) by the config's kind; out may be x. NormKind::kNone must not be asked.
   void ApplyNorm(const NormWeights& norm, MatrixView<const float> x, MatrixView<float> out);
-  // x = x + branch, or x = branch without residual connections.
-  void AddBranch(MatrixView<const float> branch, MatrixView<float> x);
+  // x = x + branch (or branch, without residual connections), then norm(x) unless `norm` is null; then as
+  // CheckFinite. One pass over the rows.
+  void AddBranch(MatrixView<const float> branch, const NormWeights* norm, std::string_view what, int layer,
+                 MatrixView<float> x);
 
   // Fails the sequences that have a non-finite number in `x` (stacked rows): OUT_OF_RANGE, naming `what`
   // ("query"), layer and token. `layer` < 0: outside the layers.
@@ -110,21 +169,21 @@ class Evaluation {
   void Fail(size_t sequence, size_t position, std::string_view what, int layer);
 
   // One status a sequence: OK, or OUT_OF_RANGE.
-  const std::vector<absl::Status>& statuses() const { return statuses_; }
+  const std::vector<absl::Status>& statuses() const { return workspace.statuses_; }
 
  private:
-  struct Fault {
-    uint64_t stage = 0;
-    size_t position = 0;
+  // Splits a product of `rows` rows by rows and by panels over the pool.
+  struct Part {
+    size_t first_row, rows, first_panel, panels;
   };
+  void Split(size_t rows, size_t inner, size_t panels, size_t panel_width,
+             absl::FunctionRef<void(const Part&)> body);
+  void NormRow(const NormWeights& norm, const float* x, size_t n, float* out) const;
 
   std::string_view stack_;
-  std::vector<RowRange> sequences_;
   size_t rows_ = 0;
   uint64_t stage_ = 0;
-  std::mutex fault_mutex_;  // guards the two below in parallel sections
-  std::vector<absl::Status> statuses_;
-  std::vector<Fault> faults_;
+  std::mutex fault_mutex_;  // guards statuses and faults in parallel sections
   absl::FunctionRef<bool()> keep_going_;
 };
 

@@ -1,21 +1,22 @@
 #include "core/model/feed_forward.h"
 
 #include <algorithm>
-#include <vector>
 
 #include "core/kernels/activations.h"
 
 namespace splineserve {
 namespace {
 
-// Rows whose hidden activations are in flight at a time, per core: 48 rows of 2,048 units are 384 KiB, so
-// that what `up` wrote is still in the second-level cache when `down` reads it.
-constexpr size_t kRowsPerCore = 48;
+// Rows whose units are in flight on one core: 36 rows of 2,048 units and their lists are half a megabyte, so
+// that what `up` wrote is still in the second-level cache when `down` reads it. A multiple of the
+// microkernel's 6.
+constexpr size_t kRowsPerTask = 36;
 
-// Which token a stacked row is.
-struct RowToken {
-  size_t sequence, position;
-};
+// Fewer rows than this for each thread, and the threads share the columns of both maps instead: a tile of 6
+// rows must not be split.
+constexpr size_t kMinRowsPerThread = 12;
+
+size_t CeilDiv(size_t a, size_t b) { return (a + b - 1) / b; }
 
 void ActivateSmooth(const ModelConfig& config, float* units, size_t n) {
   switch (config.hidden_act) {
@@ -37,51 +38,206 @@ void ActivateSmooth(const ModelConfig& config, float* units, size_t n) {
   }
 }
 
-void Activate(Evaluation& evaluation, int layer, RowToken token, float* units) {
-  const ModelConfig& config = evaluation.config;
-  const size_t n = config.intermediate_size;
-  bool finite = true;
-  if (config.hidden_act == HiddenAct::kRelu || config.hidden_act == HiddenAct::kRelu2) {
-    GateSink* const sink = evaluation.gates;
-    const GateGroupRef group{
-        token.sequence, token.position, static_cast<size_t>(layer), Site::kFeedForward, 0, n};
-    uint8_t* const bits = sink == nullptr ? nullptr : sink->Bits(group);
-    const GateRow gates = evaluation.kernels.gate(units, n, config.hidden_act == HiddenAct::kRelu2, bits,
-                                                  bits != nullptr && sink->WantsMargin(token.sequence));
-    finite = gates.finite;
-    if (bits != nullptr) sink->Record(group, gates);
-  } else {
-    finite = evaluation.kernels.all_finite(units, n);
-    ActivateSmooth(config, units, n);
+class FeedForwardRun {
+ public:
+  FeedForwardRun(Evaluation& evaluation, const FeedForwardWeights& weights, int layer,
+                 MatrixView<const float> x, MatrixView<float> branch)
+      : evaluation_(evaluation),
+        config_(evaluation.config),
+        kernels_(evaluation.kernels),
+        weights_(weights),
+        layer_(layer),
+        x_(x),
+        branch_(branch),
+        gated_(config_.hidden_act == HiddenAct::kRelu || config_.hidden_act == HiddenAct::kRelu2) {}
+
+  // Every thread takes blocks of rows through both maps.
+  void ByRows() {
+    const size_t threads = evaluation_.pool.threads();
+    const size_t tasks = CeilDiv(CeilDiv(x_.rows, kRowsPerTask), threads) * threads;
+    evaluation_.pool.ParallelFor(tasks, [&](size_t task, size_t worker) {
+      const size_t first = x_.rows * task / tasks;
+      const size_t count = x_.rows * (task + 1) / tasks - first;
+      if (count == 0) return;
+      Workspace::Worker& scratch = evaluation_.workspace.worker(worker);
+      scratch.gated.EnsureSize(count * config_.intermediate_size);
+      const MatrixView<float> units(scratch.gated.data(), count, config_.intermediate_size);
+      Up(weights_.up.weight.view(), 0, first, units, scratch);
+      Finish(first, units, scratch);
+      Down(first, units, scratch, weights_.down.weight.view(), 0);
+    });
   }
-  if (!finite) evaluation.Fail(token.sequence, token.position, "a feed-forward pre-activation", layer);
-}
+
+  // Both maps in lower precision, the gates between them; some rows at a time.
+  void InLowPrecision() {
+    const size_t chunk = 4 * kRowsPerTask * evaluation_.pool.threads();
+    const MatrixView<float> units =
+        evaluation_.workspace.Rows(Workspace::kHidden, std::min(chunk, x_.rows), config_.intermediate_size);
+    for (size_t first = 0; first < x_.rows; first += chunk) {
+      const size_t rows = std::min(chunk, x_.rows - first);
+      evaluation_.Apply(weights_.up, x_.Rows(first, rows), units.Rows(0, rows));
+      evaluation_.ForRows(rows, units.cols * 4, [&](size_t begin, size_t count, size_t) {
+        for (size_t r = begin; r < begin + count; ++r) Activate(first + r, units.row(r));
+      });
+      evaluation_.Apply(weights_.down, units.Rows(0, rows), branch_.Rows(first, rows));
+    }
+  }
+
+  // The threads share the columns, first of `up`, then of `down`.
+  void ByColumns() {
+    const size_t tasks = evaluation_.pool.threads();
+    const MatrixView<float> units =
+        evaluation_.workspace.Rows(Workspace::kHidden, x_.rows, config_.intermediate_size);
+    evaluation_.pool.ParallelFor(tasks, [&](size_t task, size_t) {
+      const auto [panels, column] = Share(weights_.up.weight.view(), task, tasks);
+      if (panels.outer == 0) {
+        Prepare(0, 0, x_.rows, evaluation_.workspace.worker(task));
+        return;
+      }
+      // By task, not by thread: the summaries of all tasks are merged afterwards.
+      Up(panels, column, 0, units.Cols(column, panels.outer), evaluation_.workspace.worker(task));
+    });
+    Workspace::Worker& scratch = evaluation_.workspace.worker(0);
+    for (size_t task = 1; task < tasks && gated_; ++task) {
+      for (size_t r = 0; r < x_.rows; ++r) {
+        scratch.states[r].Merge(evaluation_.workspace.worker(task).states[r]);
+      }
+    }
+    Finish(0, units, scratch);
+    evaluation_.pool.ParallelFor(tasks, [&](size_t task, size_t) {
+      const auto [panels, column] = Share(weights_.down.weight.view(), task, tasks);
+      if (panels.outer != 0) Down(0, units, scratch, panels, column);
+    });
+  }
+
+ private:
+  struct PanelShare {
+    PackedView panels;
+    size_t column;  // the first one's
+  };
+  static PanelShare Share(const PackedView& w, size_t task, size_t tasks) {
+    const size_t first = w.panels() * task / tasks;
+    const size_t last = w.panels() * (task + 1) / tasks;
+    if (first == last) return {{}, 0};
+    return {w.Panels(first, last - first), first * w.panel_width};
+  }
+
+  // Clears the summaries of rows [first, first + rows) and asks where their bits go, those of the columns
+  // from `column` on. Returns whether anybody wants margins.
+  bool Prepare(size_t column, size_t first, size_t rows, Workspace::Worker& scratch) {
+    scratch.states.EnsureSize(rows);
+    for (size_t r = 0; r < rows; ++r) scratch.states[r].Reset();
+    scratch.bits.clear();
+    GateSink* const sink = evaluation_.gates;
+    if (sink == nullptr || !gated_) return false;
+    bool want_margin = false;
+    for (size_t r = first; r < first + rows; ++r) {
+      uint8_t* const bits = sink->Bits(Group(r));
+      scratch.bits.push_back(bits == nullptr ? nullptr : bits + column / 8);
+      want_margin = want_margin || sink->WantsMargin(evaluation_.token(r).sequence);
+    }
+    return want_margin;
+  }
+
+  GateGroupRef Group(size_t row) const {
+    const RowToken token = evaluation_.token(row);
+    return {token.sequence,           token.position, static_cast<size_t>(layer_), Site::kFeedForward, 0,
+            config_.intermediate_size};
+  }
+
+  // One row of units whose pre-activations are ready.
+  void Activate(size_t row, float* units) {
+    const size_t n = config_.intermediate_size;
+    const RowToken token = evaluation_.token(row);
+    bool finite = true;
+    if (gated_) {
+      GateSink* const sink = evaluation_.gates;
+      uint8_t* const bits = sink == nullptr ? nullptr : sink->Bits(Group(row));
+      const GateRow gates = kernels_.gate(units, n, config_.hidden_act == HiddenAct::kRelu2, bits,
+                                          bits != nullptr && sink->WantsMargin(token.sequence));
+      finite = gates.finite;
+      if (bits != nullptr) sink->Record(Group(row), gates);
+    } else {
+      finite = kernels_.all_finite(units, n);
+      ActivateSmooth(config_, units, n);
+    }
+    if (!finite) evaluation_.Fail(token.sequence, token.position, "a feed-forward pre-activation", layer_);
+  }
+
+  // units = act(up x) for rows [first, first + units.rows), the columns of `panels`, the first of which is
+  // `column`.
+  void Up(const PackedView& panels, size_t column, size_t first, MatrixView<float> units,
+          Workspace::Worker& scratch) {
+    const float* bias = weights_.up.bias_or_null();
+    if (bias != nullptr) bias += column;
+    if (!gated_) {
+      kernels_.product(x_.row(first), x_.stride, units.rows, panels, bias, 1.0f, units.data, units.stride);
+      return;
+    }
+    GateSpec spec;
+    spec.square = config_.hidden_act == HiddenAct::kRelu2;
+    spec.want_margin = Prepare(column, first, units.rows, scratch);
+    spec.states = scratch.states.data();
+    if (!scratch.bits.empty()) spec.bits = scratch.bits.data();
+    kernels_.gated_product(x_.row(first), x_.stride, units.rows, panels, bias, 1.0f, spec, units.data,
+                           units.stride);
+  }
+
+  // Reports what the gates of whole rows were and lists the open ones.
+  void Finish(size_t first, MatrixView<float> units, Workspace::Worker& scratch) {
+    for (size_t r = 0; r < units.rows; ++r) {
+      const RowToken token = evaluation_.token(first + r);
+      bool finite = true;
+      if (gated_) {
+        GateSink* const sink = evaluation_.gates;
+        const bool recorded = sink != nullptr && scratch.bits[r] != nullptr;
+        const GateRow row = scratch.states[r].Summary(recorded && sink->WantsMargin(token.sequence));
+        finite = row.finite;
+        if (recorded) sink->Record(Group(first + r), row);
+      } else {
+        finite = kernels_.all_finite(units.row(r), units.cols);
+        ActivateSmooth(config_, units.row(r), units.cols);
+      }
+      if (!finite) evaluation_.Fail(token.sequence, token.position, "a feed-forward pre-activation", layer_);
+    }
+    if (gated_) scratch.open.List(kernels_, units, scratch.states.data(), weights_.down.sparse_below);
+  }
+
+  void Down(size_t first, MatrixView<const float> units, const Workspace::Worker& scratch,
+            const PackedView& panels, size_t column) {
+    const MatrixView<float> out = branch_.Rows(first, units.rows).Cols(column, panels.outer);
+    const float* bias = weights_.down.bias_or_null();
+    if (bias != nullptr) bias += column;
+    if (gated_) {
+      scratch.open.Multiply(kernels_, panels, bias, out);
+    } else {
+      kernels_.product(units.data, units.stride, units.rows, panels, bias, 1.0f, out.data, out.stride);
+    }
+  }
+
+  Evaluation& evaluation_;
+  const ModelConfig& config_;
+  const KernelSet& kernels_;
+  const FeedForwardWeights& weights_;
+  const int layer_;
+  const MatrixView<const float> x_;
+  const MatrixView<float> branch_;
+  const bool gated_;
+};
 
 }  // namespace
 
 void FeedForward(Evaluation& evaluation, const FeedForwardWeights& weights, int layer,
                  MatrixView<const float> x, MatrixView<float> branch) {
-  std::vector<RowToken> tokens;
-  tokens.reserve(x.rows);
-  for (size_t s = 0; s < evaluation.sequences().size(); ++s) {
-    const RowRange range = evaluation.sequences()[s];
-    for (size_t t = 0; t < range.count; ++t) tokens.push_back({s, range.position + t});
-  }
-  const size_t chunk = kRowsPerCore * evaluation.pool.threads();
-  const MatrixView<float> units = evaluation.workspace.Rows(Workspace::kHidden, std::min(chunk, x.rows),
-                                                            evaluation.config.intermediate_size);
+  const size_t threads = evaluation.pool.threads();
   evaluation.NextStage();
-  for (size_t first = 0; first < x.rows; first += chunk) {
-    const size_t rows = std::min(chunk, x.rows - first);
-    const MatrixView<float> hidden = units.Rows(0, rows);
-    evaluation.Apply(weights.up, x.Rows(first, rows), hidden);
-    const size_t tasks = std::min(rows, evaluation.pool.threads());
-    evaluation.pool.ParallelFor(tasks, [&](size_t task, size_t) {
-      for (size_t r = rows * task / tasks; r < rows * (task + 1) / tasks; ++r) {
-        Activate(evaluation, layer, tokens[first + r], hidden.row(r));
-      }
-    });
-    evaluation.Apply(weights.down, hidden, branch.Rows(first, rows));
+  FeedForwardRun run(evaluation, weights, layer, x, branch);
+  if (!weights.up.low_precision.empty()) {
+    run.InLowPrecision();
+  } else if (threads == 1 || x.rows >= kMinRowsPerThread * threads) {
+    run.ByRows();
+  } else {
+    run.ByColumns();
   }
 }
 

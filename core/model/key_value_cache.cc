@@ -15,19 +15,27 @@ HeadKeyValues::HeadKeyValues(size_t heads, size_t head_dim, size_t capacity)
   }
 }
 
-void HeadKeyValues::Append(MatrixView<const float> keys, MatrixView<const float> values) {
-  if (length_ + keys.rows > capacity_) {
-    capacity_ = std::max(length_ + keys.rows, 2 * capacity_);
-    for (PackedMatrix& head : keys_) head = head.Resized(head_dim_, capacity_);
-    for (PackedMatrix& head : values_) head = head.Resized(capacity_, head_dim_);
+void HeadKeyValues::Prepare(size_t heads, size_t head_dim, size_t capacity) {
+  if (keys_.size() != heads || head_dim_ != head_dim || capacity_ < capacity) {
+    *this = HeadKeyValues(heads, head_dim, capacity);
   }
-  for (size_t h = 0; h < keys_.size(); ++h) {
-    for (size_t r = 0; r < keys.rows; ++r) {
-      keys_[h].SetColumn(length_ + r, keys.row(r) + h * head_dim_);
-      values_[h].SetRow(length_ + r, values.row(r) + h * head_dim_);
-    }
+  length_ = 0;
+}
+
+void HeadKeyValues::Grow(size_t tokens) {
+  length_ += tokens;
+  if (length_ <= capacity_) return;
+  capacity_ = std::max(length_, 2 * capacity_);
+  for (PackedMatrix& head : keys_) head = head.Resized(head_dim_, capacity_);
+  for (PackedMatrix& head : values_) head = head.Resized(capacity_, head_dim_);
+}
+
+void HeadKeyValues::Store(size_t head, MatrixView<const float> keys, MatrixView<const float> values) {
+  const size_t first = length_ - keys.rows;
+  for (size_t r = 0; r < keys.rows; ++r) {
+    keys_[head].SetColumn(first + r, keys.row(r) + head * head_dim_);
+    values_[head].SetRow(first + r, values.row(r) + head * head_dim_);
   }
-  length_ += keys.rows;
 }
 
 HeadKeyValues HeadKeyValues::Clone() const {

@@ -20,13 +20,20 @@ class HeadKeyValues {
   HeadKeyValues() = default;
   HeadKeyValues(size_t heads, size_t head_dim, size_t capacity);
 
-  // Appends the rows of keys and values [n, heads * head_dim]. Grows by doubling when full.
-  void Append(MatrixView<const float> keys, MatrixView<const float> values);
+  // Makes the cache `tokens` longer; allocates, by doubling, when it is full. The new tokens are undefined
+  // until every head has had its Store.
+  void Grow(size_t tokens);
+  // Stores the last keys.rows tokens of one head, out of rows [n, heads * head_dim]. Different heads may be
+  // stored from different threads.
+  void Store(size_t head, MatrixView<const float> keys, MatrixView<const float> values);
 
+  // Empty, with room for `capacity` tokens; keeps its memory where that is enough.
+  void Prepare(size_t heads, size_t head_dim, size_t capacity);
   // Forgets the tokens, keeps the memory.
   void Clear() { length_ = 0; }
 
   size_t length() const { return length_; }
+  size_t capacity() const { return capacity_; }
   // The first `tokens` keys of a head, as right operand of q . k; and values, as right operand of weights .
   // v.
   PackedView Keys(size_t head, size_t tokens) const { return keys_[head].view(head_dim_, tokens); }

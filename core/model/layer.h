@@ -22,9 +22,7 @@ void SubLayer(Evaluation& evaluation, const NormWeights& norm, int layer, Matrix
   }
   const MatrixView<float> output = evaluation.workspace.Rows(Workspace::kBranch, x.rows, x.cols);
   branch(input, output);
-  evaluation.AddBranch(output, x);
-  if (has_norm && !pre) evaluation.ApplyNorm(norm, x, x);
-  evaluation.CheckFinite(x, "an output", layer);
+  evaluation.AddBranch(output, has_norm && !pre ? &norm : nullptr, "an output", layer, x);
 }
 
 // x = norm(x) after the last layer.

@@ -1,12 +1,15 @@
 #include "core/model/weights.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <map>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/model/crossover.h"
 
 namespace splineserve {
 namespace {
@@ -15,122 +18,267 @@ namespace {
 // declare millions of positions without a byte of weights to show for it.
 constexpr size_t kMaxTabulatedPositions = 4096;
 
-class Packer {
- public:
-  explicit Packer(const ModelDirectory& directory) : directory_(directory), config_(directory.config()) {}
+// What a task reads: large enough that handing it out and dropping its pages (some microseconds) are nothing
+// beside it, small enough that two threads share 9 MB evenly.
+constexpr size_t kTaskBytes = size_t{512} << 10;
 
-  absl::StatusOr<ModelWeights> Pack() {
-    ModelWeights weights;
-    weights.config = config_;
+// A tile of 64 rows and 64 columns is converted (16 KB), then transposed into its panel (16 KB): 256 bytes of
+// a row at a time let the processor fetch ahead.
+constexpr size_t kTileColumns = 64;
+
+// 10000^(2i/d) of the pair of columns 2i, 2i+1.
+double Wavelength(size_t column, size_t d) {
+  const double i = static_cast<double>(column / 2);
+  return std::pow(10000.0, 2.0 * i / static_cast<double>(d));
+}
+
+float Sinusoid(size_t position, size_t column, double wavelength) {
+  const double angle = static_cast<double>(position) / wavelength;
+  return static_cast<float>(column % 2 == 0 ? std::sin(angle) : std::cos(angle));
+}
+
+std::vector<double> Wavelengths(size_t d) {
+  std::vector<double> wavelengths(d);
+  for (size_t c = 0; c < d; ++c) wavelengths[c] = Wavelength(c, d);
+  return wavelengths;
+}
+
+}  // namespace
+
+// The weights with all their memory, and the tasks that fill it. Nothing moves until Finish: tasks point into
+// `weights_`.
+class WeightPacker::Plan {
+ public:
+  explicit Plan(const ModelDirectory& directory) : directory_(directory), config_(directory.config()) {
+    weights_.config = config_;
     if (config_.has_encoder()) {
-      SPLINESERVE_ASSIGN_OR_RETURN(weights.encoder,
-                                   Stack("encoder", config_.input, config_.num_encoder_layers, false));
+      AddStack("encoder", config_.input, config_.num_encoder_layers, false, &weights_.encoder.emplace());
     }
     if (config_.has_decoder()) {
-      SPLINESERVE_ASSIGN_OR_RETURN(weights.decoder,
-                                   Stack("decoder", config_.decoder_input(), config_.num_decoder_layers,
-                                         config_.architecture == Architecture::kEncoderDecoder));
+      AddStack("decoder", config_.decoder_input(), config_.num_decoder_layers,
+               config_.architecture == Architecture::kEncoderDecoder, &weights_.decoder.emplace());
     }
-    if (config_.head.kind == HeadKind::kLinear) {
-      SPLINESERVE_ASSIGN_OR_RETURN(weights.head, Affine("head"));
+    if (config_.head.kind == HeadKind::kLinear) AddAffine("head", &weights_.head.emplace());
+  }
+
+  size_t tasks() const { return tasks_.size(); }
+
+  void Run(size_t index) {
+    const Task& task = tasks_[index];
+    if (task.tensor == nullptr) return Tabulate(task);
+    const bool finite = task.matrix == nullptr ? Copy(task) : Pack(task);
+    if (!finite) finite_.store(false, std::memory_order_relaxed);
+    const size_t row = task.tensor->data.size() / task.rows_in_all;
+    directory_.Drop(task.tensor->data.subspan(task.first * row, task.rows * row));
+  }
+
+  absl::StatusOr<ModelWeights> Finish() {
+    if (!finite_.load(std::memory_order_relaxed)) {
+      SPLINESERVE_RETURN_IF_ERROR(directory_.CheckValues());
+      return absl::InternalError("a value was not finite when packed and is now: the model's files change");
     }
-    return weights;
+    return std::move(weights_);
   }
 
  private:
+  // Rows [first, first + rows) of a tensor, or of the sinusoidal table where `tensor` is null, to `matrix` if
+  // there is one, else to `out`, which is the whole tensor's. A vector is as many rows of one number.
+  struct Task {
+    const TensorView* tensor = nullptr;
+    size_t rows_in_all = 0, first = 0, rows = 0;
+    float* out = nullptr;
+    PackedMatrix* matrix = nullptr;
+  };
+
+  // Cuts `whole` into runs of rows of about kTaskBytes, each but the last a multiple of `unit` rows.
+  void AddTasks(Task whole, size_t row_bytes, size_t unit) {
+    const size_t units = std::max<size_t>(1, kTaskBytes / std::max<size_t>(1, row_bytes * unit));
+    for (size_t first = 0; first < whole.rows_in_all; first += units * unit) {
+      whole.first = first;
+      whole.rows = std::min(units * unit, whole.rows_in_all - first);
+      tasks_.push_back(whole);
+    }
+  }
+
   // An absent optional tensor gives an empty buffer.
-  absl::StatusOr<AlignedBuffer<float>> Floats(const std::string& name) {
+  void AddFloats(const std::string& name, AlignedBuffer<float>* values) {
     const TensorView* tensor = directory_.Find(name);
-    if (tensor == nullptr) return AlignedBuffer<float>();
-    AlignedBuffer<float> values(tensor->elements());
-    SPLINESERVE_RETURN_IF_ERROR(ReadFloats(*tensor, absl::MakeSpan(values.data(), values.size())));
-    return values;
+    if (tensor == nullptr || tensor->elements() == 0) return;
+    *values = AlignedBuffer<float>::Uninitialized(tensor->elements());
+    AddTasks({tensor, tensor->elements(), 0, 0, values->data(), nullptr}, SizeOf(tensor->dtype), 1);
   }
 
-  absl::StatusOr<AffineMap> Affine(const std::string& prefix) {
-    const std::string name = absl::StrCat(prefix, ".weight");
-    const TensorView* tensor = directory_.Find(name);
-    if (tensor == nullptr || tensor->shape.size() != 2) {
-      return absl::InternalError(absl::StrCat(name, ": expected a checked matrix from the model directory"));
+  void AddAffine(const std::string& prefix, AffineMap* map) {
+    const TensorView* tensor =
+        directory_.Find(absl::StrCat(prefix, ".weight"));  // present and [out, in]: checked
+    const size_t out = tensor->shape[0], in = tensor->shape[1];
+    map->weight = PackedMatrix::Unfilled(in, out);
+    if (tensor->elements() != 0) {
+      AddTasks({tensor, out, 0, 0, nullptr, &map->weight}, in * SizeOf(tensor->dtype),
+               map->weight.panel_width());
     }
-    AffineMap map;
-    SPLINESERVE_ASSIGN_OR_RETURN(const AlignedBuffer<float> values, Floats(name));
-    map.weight = PackedMatrix::FromRows({values.data(), tensor->shape[0], tensor->shape[1]});
-    SPLINESERVE_ASSIGN_OR_RETURN(map.bias, Floats(absl::StrCat(prefix, ".bias")));
-    return map;
+    AddFloats(absl::StrCat(prefix, ".bias"), &map->bias);
   }
 
-  absl::StatusOr<NormWeights> Norm(const std::string& prefix) {
-    NormWeights norm;
-    SPLINESERVE_ASSIGN_OR_RETURN(norm.weight, Floats(absl::StrCat(prefix, ".weight")));
-    SPLINESERVE_ASSIGN_OR_RETURN(norm.bias, Floats(absl::StrCat(prefix, ".bias")));
-    return norm;
+  void AddNorm(const std::string& prefix, NormWeights* norm) {
+    AddFloats(absl::StrCat(prefix, ".weight"), &norm->weight);
+    AddFloats(absl::StrCat(prefix, ".bias"), &norm->bias);
   }
 
-  absl::StatusOr<AttentionWeights> Attention(const std::string& layer, const std::string& site) {
-    const std::string prefix = absl::StrCat(layer, ".", site);
-    AttentionWeights attention;
-    SPLINESERVE_ASSIGN_OR_RETURN(attention.norm, Norm(absl::StrCat(prefix, "_norm")));
-    SPLINESERVE_ASSIGN_OR_RETURN(attention.query, Affine(absl::StrCat(prefix, ".q_proj")));
-    SPLINESERVE_ASSIGN_OR_RETURN(attention.key, Affine(absl::StrCat(prefix, ".k_proj")));
-    SPLINESERVE_ASSIGN_OR_RETURN(attention.value, Affine(absl::StrCat(prefix, ".v_proj")));
-    SPLINESERVE_ASSIGN_OR_RETURN(attention.output, Affine(absl::StrCat(prefix, ".o_proj")));
-    return attention;
+  void AddAttention(const std::string& prefix, AttentionWeights* attention) {
+    AddNorm(absl::StrCat(prefix, "_norm"), &attention->norm);
+    AddAffine(absl::StrCat(prefix, ".q_proj"), &attention->query);
+    AddAffine(absl::StrCat(prefix, ".k_proj"), &attention->key);
+    AddAffine(absl::StrCat(prefix, ".v_proj"), &attention->value);
+    AddAffine(absl::StrCat(prefix, ".o_proj"), &attention->output);
   }
 
-  absl::StatusOr<StackWeights> Stack(const std::string& stack, const InputConfig& input, size_t layers,
-                                     bool cross) {
-    StackWeights weights;
-    if (input.kind == InputKind::kTokens) {
-      SPLINESERVE_ASSIGN_OR_RETURN(weights.token_embedding,
-                                   Floats(absl::StrCat(stack, ".embed_tokens.weight")));
-    } else {
-      SPLINESERVE_ASSIGN_OR_RETURN(weights.input_projection, Affine(absl::StrCat(stack, ".input_proj")));
-    }
+  void AddPositions(const std::string& stack, StackWeights* weights) {
+    const size_t d = config_.hidden_size;
     if (config_.positions == Positions::kLearned) {
-      SPLINESERVE_ASSIGN_OR_RETURN(weights.positions, Floats(absl::StrCat(stack, ".embed_positions.weight")));
-      weights.positions_rows = config_.max_positions;
+      AddFloats(absl::StrCat(stack, ".embed_positions.weight"), &weights->positions);
+      weights->positions_rows = config_.max_positions;
     } else if (config_.positions == Positions::kSinusoidal) {
-      weights.positions_rows = std::min(config_.max_positions, kMaxTabulatedPositions);
-      weights.positions = AlignedBuffer<float>(weights.positions_rows * config_.hidden_size);
-      for (size_t p = 0; p < weights.positions_rows; ++p) {
-        SinusoidalPosition(p, config_.hidden_size, weights.positions.data() + p * config_.hidden_size);
-      }
+      wavelengths_ = Wavelengths(d);
+      weights->positions_rows = std::min(config_.max_positions, kMaxTabulatedPositions);
+      weights->positions = AlignedBuffer<float>::Uninitialized(weights->positions_rows * d);
+      AddTasks({nullptr, weights->positions_rows, 0, 0, weights->positions.data(), nullptr},
+               d * sizeof(float), 1);
     }
+  }
+
+  void AddStack(const std::string& stack, const InputConfig& input, size_t layers, bool cross,
+                StackWeights* weights) {
+    if (input.kind == InputKind::kTokens) {
+      AddFloats(absl::StrCat(stack, ".embed_tokens.weight"), &weights->token_embedding);
+    } else {
+      AddAffine(absl::StrCat(stack, ".input_proj"), &weights->input_projection.emplace());
+    }
+    AddPositions(stack, weights);
+    weights->layers.resize(layers);
     for (size_t l = 0; l < layers; ++l) {
-      const std::string layer = absl::StrCat(stack, ".layers.", l);
-      LayerWeights layer_weights;
-      SPLINESERVE_ASSIGN_OR_RETURN(layer_weights.self_attention, Attention(layer, "self_attn"));
-      if (cross) {
-        SPLINESERVE_ASSIGN_OR_RETURN(layer_weights.cross_attention, Attention(layer, "cross_attn"));
+      const std::string prefix = absl::StrCat(stack, ".layers.", l);
+      LayerWeights& layer = weights->layers[l];
+      AddAttention(absl::StrCat(prefix, ".self_attn"), &layer.self_attention);
+      if (cross) AddAttention(absl::StrCat(prefix, ".cross_attn"), &layer.cross_attention.emplace());
+      AddNorm(absl::StrCat(prefix, ".ffn_norm"), &layer.feed_forward.norm);
+      AddAffine(absl::StrCat(prefix, ".ffn.up_proj"), &layer.feed_forward.up);
+      AddAffine(absl::StrCat(prefix, ".ffn.down_proj"), &layer.feed_forward.down);
+    }
+    if (config_.final_norm) AddNorm(absl::StrCat(stack, ".final_norm"), &weights->final_norm);
+  }
+
+  // The tasks' work; false if a value is not finite.
+  static bool Copy(const Task& task) {
+    return ReadFloatsAt(*task.tensor, task.first, task.rows, task.out + task.first);
+  }
+
+  static bool Pack(const Task& task) {
+    alignas(kCacheLineBytes) float tile[kMaxPanelWidth * kTileColumns];
+    const size_t width = task.matrix->panel_width();
+    const size_t columns = task.matrix->inner();
+    bool finite = true;
+    for (size_t n = task.first; n < task.first + task.rows; n += width) {
+      const size_t rows = std::min(width, task.first + task.rows - n);
+      for (size_t k = 0; k < columns; k += kTileColumns) {
+        const MatrixView<float> block(tile, rows, std::min(kTileColumns, columns - k));
+        for (size_t r = 0; r < rows; ++r) {
+          finite &= ReadFloatsAt(*task.tensor, (n + r) * columns + k, block.cols, block.row(r));
+        }
+        task.matrix->SetBlock(k, n, block);
       }
-      SPLINESERVE_ASSIGN_OR_RETURN(layer_weights.feed_forward.norm, Norm(absl::StrCat(layer, ".ffn_norm")));
-      SPLINESERVE_ASSIGN_OR_RETURN(layer_weights.feed_forward.up,
-                                   Affine(absl::StrCat(layer, ".ffn.up_proj")));
-      SPLINESERVE_ASSIGN_OR_RETURN(layer_weights.feed_forward.down,
-                                   Affine(absl::StrCat(layer, ".ffn.down_proj")));
-      weights.layers.push_back(std::move(layer_weights));
     }
-    if (config_.final_norm) {
-      SPLINESERVE_ASSIGN_OR_RETURN(weights.final_norm, Norm(absl::StrCat(stack, ".final_norm")));
+    return finite;
+  }
+
+  void Tabulate(const Task& task) const {
+    for (size_t p = task.first; p < task.first + task.rows; ++p) {
+      float* const row = task.out + p * wavelengths_.size();
+      for (size_t c = 0; c < wavelengths_.size(); ++c) row[c] = Sinusoid(p, c, wavelengths_[c]);
     }
-    return weights;
   }
 
   const ModelDirectory& directory_;
   const ModelConfig& config_;
+  ModelWeights weights_;
+  std::vector<double>
+      wavelengths_;  // of a sinusoidal table, a column each: pow is the dearest part of a number
+  std::vector<Task> tasks_;
+  std::atomic<bool> finite_{true};
 };
+
+WeightPacker::WeightPacker(const ModelDirectory& directory) : plan_(std::make_unique<Plan>(directory)) {}
+WeightPacker::~WeightPacker() = default;
+size_t WeightPacker::tasks() const { return plan_->tasks(); }
+void WeightPacker::Run(size_t task) { plan_->Run(task); }
+absl::StatusOr<ModelWeights> WeightPacker::Finish() { return plan_->Finish(); }
+
+namespace {
+
+// Calls body(map) for every affine map, attention(weights) for every attention.
+template <typename Map, typename Attention>
+void ForEachMap(ModelWeights& weights, const Map& map, const Attention& attention) {
+  const auto visit = [&](AttentionWeights& site) {
+    for (AffineMap* each : {&site.query, &site.key, &site.value, &site.output}) map(*each);
+    attention(site);
+  };
+  for (std::optional<StackWeights>* stack : {&weights.encoder, &weights.decoder}) {
+    if (!stack->has_value()) continue;
+    if ((*stack)->input_projection.has_value()) map(*(*stack)->input_projection);
+    for (LayerWeights& layer : (*stack)->layers) {
+      visit(layer.self_attention);
+      if (layer.cross_attention.has_value()) visit(*layer.cross_attention);
+      map(layer.feed_forward.up);
+      map(layer.feed_forward.down);
+    }
+  }
+  if (weights.head.has_value()) map(*weights.head);
+}
 
 }  // namespace
 
-absl::StatusOr<ModelWeights> PackWeights(const ModelDirectory& directory) { return Packer(directory).Pack(); }
+void LowerPrecision(Precision precision, ModelWeights& weights) {
+  weights.precision = precision;
+  if (precision == Precision::kFloat32) return;
+  ForEachMap(
+      weights,
+      [&](AffineMap& map) {
+        map.low_precision = LowPrecisionMatrix::Round(map.weight, precision);
+        map.weight = PackedMatrix();
+      },
+      [](AttentionWeights&) {});
+}
+
+void MeasureCrossovers(const KernelSet& kernels, ModelWeights& weights) {
+  // By shape: all layers share one measurement.
+  std::map<std::pair<size_t, size_t>, double> measured;
+  const auto measure = [&](const PackedView& w) {
+    const auto [found, inserted] = measured.try_emplace({w.inner, w.outer}, 0.0);
+    if (inserted) found->second = MeasureSparseBelow(kernels, w);
+    return found->second;
+  };
+  // Values of a head: as many keys as make a full list block or two; longer ones behave alike.
+  const PackedMatrix values(2 * kOpenBlock, weights.config.head_dim);
+  const double attention = measure(values.view());
+  ForEachMap(
+      weights, [](AffineMap&) {}, [&](AttentionWeights& site) { site.sparse_below = attention; });
+  for (std::optional<StackWeights>* stack : {&weights.encoder, &weights.decoder}) {
+    if (!stack->has_value()) continue;
+    for (LayerWeights& layer : (*stack)->layers) {
+      AffineMap& down = layer.feed_forward.down;
+      if (down.low_precision.empty()) down.sparse_below = measure(down.weight.view());
+    }
+  }
+}
+
+absl::StatusOr<ModelWeights> PackWeights(const ModelDirectory& directory) {
+  WeightPacker packer(directory);
+  for (size_t task = 0; task < packer.tasks(); ++task) packer.Run(task);
+  return packer.Finish();
+}
 
 void SinusoidalPosition(size_t position, size_t d, float* row) {
-  for (size_t c = 0; c < d; ++c) {
-    const double i = static_cast<double>(c / 2);
-    const double angle = static_cast<double>(position) / std::pow(10000.0, 2.0 * i / static_cast<double>(d));
-    row[c] = static_cast<float>(c % 2 == 0 ? std::sin(angle) : std::cos(angle));
-  }
+  for (size_t c = 0; c < d; ++c) row[c] = Sinusoid(position, c, Wavelength(c, d));
 }
 
 }  // namespace splineserve

@@ -102,7 +102,7 @@ TEST(OptionsTest, CheckHealthNeedsNoModels) {
 TEST(OptionsTest, DescriptionShowsEveryOption) {
   const auto described = DescribeOptions(Good({"--model-repository=/m", "--metrics=off"}));
   EXPECT_THAT(described, ::testing::Contains(std::pair<std::string, std::string>("metrics", "off")));
-  EXPECT_EQ(described.size(), 18u);
+  EXPECT_EQ(described.size(), 19u);
 }
 
 }  // namespace

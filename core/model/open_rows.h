@@ -1,0 +1,42 @@
+// Products of gated rows (scores after ReLU, units after ReLU) that skip closed gates where that is faster.
+#ifndef SPLINESERVE_CORE_MODEL_OPEN_ROWS_H_
+#define SPLINESERVE_CORE_MODEL_OPEN_ROWS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/base/aligned_buffer.h"
+#include "core/base/matrix_view.h"
+#include "core/kernels/kernel_set.h"
+
+namespace splineserve {
+
+// A block of gated rows, each either listed (its open numbers) or left dense. The choice changes the time,
+// never a bit of the result. Reused from block to block: allocates only to grow. Not thread-safe, but
+// Multiply may be called from several threads between two calls of List.
+class OpenRows {
+ public:
+  // Lists row r of x if fewer than sparse_below * x.cols of its gates are open (states[r].open). Rows hold
+  // gated numbers, >= 0. `x` and `states` must stay until the last Multiply.
+  void List(const KernelSet& kernels, MatrixView<const float> x, const GateState* states,
+            double sparse_below);
+
+  // out = chain over k ascending of x[r][k] w(k, n) from bias: what KernelSet::product returns, bit for bit.
+  // w.inner is x.cols; out has a row for each row of x. w may be a range of a matrix's panels.
+  void Multiply(const KernelSet& kernels, const PackedView& w, const float* bias,
+                MatrixView<float> out) const;
+
+ private:
+  bool Listed(size_t row) const { return states_[row].open < limit_; }
+
+  MatrixView<const float> x_;
+  const GateState* states_ = nullptr;
+  double limit_ = 0;
+  AlignedBuffer<uint32_t> index_, starts_;
+  AlignedBuffer<float> value_;
+  size_t stride_ = 0, starts_stride_ = 0;
+};
+
+}  // namespace splineserve
+
+#endif  // SPLINESERVE_CORE_MODEL_OPEN_ROWS_H_
