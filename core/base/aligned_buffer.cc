@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <new>
 
@@ -46,6 +47,20 @@ void FreeAligned(void* p, size_t bytes) {
   } else {
     ::operator delete[](p, std::align_val_t{kCacheLineBytes});
   }
+}
+
+std::byte* AlignedArena::TakeBytes(size_t bytes) {
+  const size_t padded = (bytes + kCacheLineBytes - 1) & ~(kCacheLineBytes - 1);
+  if (padded < bytes) throw std::bad_alloc();
+  if (blocks_.empty() || blocks_.back().size() - used_ < padded) {
+    // What a block leaves over is never touched, and so costs no memory but the rest of a page.
+    blocks_.push_back(AlignedBuffer<std::byte>::Uninitialized(std::max(padded, next_block_bytes_)));
+    next_block_bytes_ = std::min(2 * next_block_bytes_, kMaxBlockBytes);
+    used_ = 0;
+  }
+  std::byte* const piece = blocks_.back().data() + used_;
+  used_ += padded;
+  return piece;
 }
 
 }  // namespace splineserve

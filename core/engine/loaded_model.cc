@@ -15,7 +15,8 @@ absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadedModel::Load(const std::
   std::shared_ptr<LoadedModel> model(new LoadedModel);
   model->name_ = name;
   model->version_ = version;
-  WeightPacker packer(directory);
+  WeightPacker packer(directory, options.precision == Precision::kFloat32 ? WeightPacker::Use::kAsPacked
+                                                                          : WeightPacker::Use::kLowered);
   // The digest is one chain, so it is one task, and the first: the others share what time it leaves.
   const auto run = [&](size_t task, size_t) {
     if (task == 0) {

@@ -15,7 +15,8 @@ size_t PanelWidth(size_t outer) {
   return std::clamp(blocks * kLaneBlock, kLaneBlock, kMaxPanelWidth);
 }
 
-PackedMatrix::PackedMatrix(size_t inner, size_t outer, AlignedBuffer<float> (*allocate)(size_t))
+PackedMatrix::PackedMatrix(size_t inner, size_t outer,
+                           absl::FunctionRef<AlignedBuffer<float>(size_t)> allocate)
     : inner_(inner), outer_(outer), panel_width_(PanelWidth(outer)), panel_stride_(inner * panel_width_) {
   buffer_ = allocate(PanelCount(outer, panel_width_) * panel_stride_);
 }
@@ -25,6 +26,10 @@ PackedMatrix::PackedMatrix(size_t inner, size_t outer)
 
 PackedMatrix PackedMatrix::Unfilled(size_t inner, size_t outer) {
   return PackedMatrix(inner, outer, AlignedBuffer<float>::Uninitialized);
+}
+
+PackedMatrix PackedMatrix::Unfilled(size_t inner, size_t outer, AlignedArena& arena) {
+  return PackedMatrix(inner, outer, [&](size_t size) { return arena.Take<float>(size); });
 }
 
 PackedMatrix PackedMatrix::FromRows(MatrixView<const float> w) {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 
+#include "absl/functional/function_ref.h"
 #include "core/base/aligned_buffer.h"
 #include "core/base/matrix_view.h"
 #include "core/kernels/kernel_set.h"
@@ -28,6 +29,8 @@ class PackedMatrix {
   // The same in blocks, so that a large matrix is packed by several threads from what they have just read:
   // memory that holds anything until SetBlock has set all of it.
   static PackedMatrix Unfilled(size_t inner, size_t outer);
+  // The same in memory of an arena that must outlive the matrix.
+  static PackedMatrix Unfilled(size_t inner, size_t outer, AlignedArena& arena);
   // Element (k + c, n + r) = w[r][c]. n is a multiple of panel_width() and the block has that many rows, or,
   // in the last panel, as many as are left of outer(); the columns past outer() become zero. Blocks that do
   // not overlap may be set at the same time.
@@ -52,7 +55,7 @@ class PackedMatrix {
   PackedMatrix Resized(size_t inner, size_t outer) const;
 
  private:
-  PackedMatrix(size_t inner, size_t outer, AlignedBuffer<float> (*allocate)(size_t));
+  PackedMatrix(size_t inner, size_t outer, absl::FunctionRef<AlignedBuffer<float>(size_t)> allocate);
 
   AlignedBuffer<float> buffer_;
   size_t inner_ = 0, outer_ = 0, panel_width_ = kLaneBlock, panel_stride_ = 0;

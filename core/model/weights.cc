@@ -49,7 +49,8 @@ std::vector<double> Wavelengths(size_t d) {
 // `weights_`.
 class WeightPacker::Plan {
  public:
-  explicit Plan(const ModelDirectory& directory) : directory_(directory), config_(directory.config()) {
+  Plan(const ModelDirectory& directory, Use use)
+      : directory_(directory), config_(directory.config()), use_(use) {
     weights_.config = config_;
     if (config_.has_encoder()) {
       AddStack("encoder", config_.input, config_.num_encoder_layers, false, &weights_.encoder.emplace());
@@ -112,7 +113,8 @@ class WeightPacker::Plan {
     const TensorView* tensor =
         directory_.Find(absl::StrCat(prefix, ".weight"));  // present and [out, in]: checked
     const size_t out = tensor->shape[0], in = tensor->shape[1];
-    map->weight = PackedMatrix::Unfilled(in, out);
+    map->weight = use_ == Use::kLowered ? PackedMatrix::Unfilled(in, out)
+                                        : PackedMatrix::Unfilled(in, out, weights_.matrices);
     if (tensor->elements() != 0) {
       AddTasks({tensor, out, 0, 0, nullptr, &map->weight}, in * SizeOf(tensor->dtype),
                map->weight.panel_width());
@@ -200,6 +202,7 @@ class WeightPacker::Plan {
 
   const ModelDirectory& directory_;
   const ModelConfig& config_;
+  const Use use_;
   ModelWeights weights_;
   std::vector<double>
       wavelengths_;  // of a sinusoidal table, a column each: pow is the dearest part of a number
@@ -207,7 +210,8 @@ class WeightPacker::Plan {
   std::atomic<bool> finite_{true};
 };
 
-WeightPacker::WeightPacker(const ModelDirectory& directory) : plan_(std::make_unique<Plan>(directory)) {}
+WeightPacker::WeightPacker(const ModelDirectory& directory, Use use)
+    : plan_(std::make_unique<Plan>(directory, use)) {}
 WeightPacker::~WeightPacker() = default;
 size_t WeightPacker::tasks() const { return plan_->tasks(); }
 void WeightPacker::Run(size_t task) { plan_->Run(task); }

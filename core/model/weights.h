@@ -71,6 +71,7 @@ struct StackWeights {
 
 // Immutable once made; thread-safe. Move-only.
 struct ModelWeights {
+  AlignedArena matrices;  // memory of the affine maps' float32 weights: first, for it must outlive them
   ModelConfig config;
   Precision precision = Precision::kFloat32;
   std::optional<StackWeights> encoder;
@@ -91,7 +92,9 @@ struct ModelWeights {
 class WeightPacker {
  public:
   // Allocates everything; throws std::bad_alloc. `directory` must outlive the packer and may be OpenUnread.
-  explicit WeightPacker(const ModelDirectory& directory);
+  // kLowered: LowerPrecision is next, so every matrix has memory of its own that can be given back alone.
+  enum class Use { kAsPacked, kLowered };
+  explicit WeightPacker(const ModelDirectory& directory, Use use = Use::kAsPacked);
   ~WeightPacker();
 
   size_t tasks() const;
