@@ -176,8 +176,9 @@ HWY_INLINE void ProductTiles(const ProductArguments& a, size_t rows, const Packe
     place.column = p * w.panel_width;
     place.columns = HWY_MIN(w.outer - place.column, w.panel_width);
     place.bias = bias != nullptr ? bias + place.column : nullptr;
-    // The panel stays in the second-level cache while all rows pass over it.
-    const bool fetch = tiles > 1 && p + 1 < w.panels();
+    // The panel stays in the second-level cache while all rows pass over it. The last panel fetches what lies
+    // behind the matrix: as a rule the one that is used next (WeightPacker). A prefetch cannot fault.
+    const bool fetch = tiles > 1;
     place.ahead_step = fetch ? (w.panel_width * sizeof(float) + tiles - 1) / tiles : 0;
     for (size_t t = 0, r = 0; t < tiles; ++t) {
       const size_t count = (rows - r + (tiles - t) - 1) / (tiles - t);
