@@ -24,15 +24,23 @@ std::string Versions(const std::map<uint32_t, ModelRegistry::ModelPtr>& versions
 }  // namespace
 
 absl::StatusOr<ModelRegistry> ModelRegistry::Load(const std::string& repository,
-                                                  const LoadedModel::LoadOptions& load) {
+                                                  const LoadedModel::LoadOptions& load,
+                                                  const PrecisionChoice& precision) {
   SPLINESERVE_ASSIGN_OR_RETURN(const std::vector<RepositoryEntry> entries, ListRepository(repository));
   if (entries.empty()) {
     return absl::NotFoundError(absl::StrCat(
         repository, ": expected models as MODEL/VERSION/config.json or MODEL/config.json, found none"));
   }
+  std::vector<std::string> names;  // sorted, as the entries are
+  for (const RepositoryEntry& entry : entries) {
+    if (names.empty() || names.back() != entry.name) names.push_back(entry.name);
+  }
+  SPLINESERVE_RETURN_IF_ERROR(precision.CheckModels(names));
   ModelRegistry registry;
   for (const RepositoryEntry& entry : entries) {
-    absl::StatusOr<ModelPtr> model = LoadedModel::Load(entry.name, entry.version, entry.path, load);
+    LoadedModel::LoadOptions options = load;
+    options.precision = precision.Of(entry.name);
+    absl::StatusOr<ModelPtr> model = LoadedModel::Load(entry.name, entry.version, entry.path, options);
     if (!model.ok()) {
       return absl::Status(model.status().code(),
                           absl::StrCat("model ", entry.name, " version ", entry.version, " (", entry.path,

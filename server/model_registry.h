@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "core/engine/loaded_model.h"
+#include "server/precision_choice.h"
 
 namespace splineserve {
 
@@ -20,10 +21,12 @@ class ModelRegistry {
   using ModelPtr = std::shared_ptr<const LoadedModel>;
 
   // Loads every model of the repository, or none: the error is that of ListRepository, NOT_FOUND for a
-  // repository without models, or the first bad model's with its name, version and path before the message.
-  // Cost: reading all weights, one model after the other, each as `load` says.
+  // repository without models, that of `precision` if it is about a model that is not there, or the first bad
+  // model's with its name, version and path before the message. Cost: reading all weights, one model after
+  // the other, each as `load` says, but in the precision chosen for it.
   static absl::StatusOr<ModelRegistry> Load(const std::string& repository,
-                                            const LoadedModel::LoadOptions& load = {});
+                                            const LoadedModel::LoadOptions& load = {},
+                                            const PrecisionChoice& precision = {});
 
   // ALREADY_EXISTS if the name has this version.
   absl::Status Add(ModelPtr model);

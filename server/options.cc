@@ -22,6 +22,7 @@ constexpr char kFooter[] =
     "Examples:\n"
     "  splineserve --model-repository models/repository\n"
     "  splineserve --model-repository /models --listen 127.0.0.1:0 --metrics off --threads 4\n"
+    "  splineserve --model-repository models/repository --precision bfloat16,digits=float32\n"
     "  splineserve --check-health 127.0.0.1:8001\n";
 
 // Empty, or what is wrong with `address` as HOST:PORT.
@@ -41,7 +42,7 @@ std::string CheckMetricsAddress(const std::string& address) {
 struct RawOptions {
   ServerOptions options;
   double drain_grace_seconds = 30;
-  std::string precision = "float32";
+  std::vector<std::string> precision;
 };
 
 // Binds every option of the command line to a field of `raw`.
@@ -72,8 +73,13 @@ void Declare(CLI::App& app, RawOptions& raw) {
       ->group("Serving");
   add("--threads", e.threads, "threads that evaluate; 0 for as many as the process may use")
       ->group("Serving");
-  add("--precision", raw.precision, "of weights and activations; only float32 is exact")
-      ->check(CLI::IsMember({"float32", "bfloat16", "int8"}))
+  app.add_option("--precision", raw.precision,
+                 "float32, bfloat16 or int8, for all models, or as MODEL=NAME for one, which wins; only "
+                 "float32 is exact")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->default_str("float32")
+      ->type_name("[MODEL=]NAME")
       ->group("Serving");
   add("--drain-grace", raw.drain_grace_seconds, "seconds that running requests have to end after SIGTERM")
       ->check(CLI::Range(0.0, 86400.0))
@@ -135,8 +141,13 @@ std::variant<ServerOptions, EarlyExit> ParseServerOptions(const std::vector<std:
   if (options.metrics == "off") options.metrics.clear();
   options.drain_grace = absl::Seconds(raw.drain_grace_seconds);
   options.simd_target = simd_target;
-  options.precision = ParsePrecision(raw.precision).value_or(Precision::kFloat32);  // checked by the parser
-  if (const absl::Status status = Validate(options); !status.ok()) {
+  absl::StatusOr<PrecisionChoice> precision = PrecisionChoice::Parse(raw.precision);
+  absl::Status status = precision.status();
+  if (status.ok()) {
+    options.precision = *std::move(precision);
+    status = Validate(options);
+  }
+  if (!status.ok()) {
     return EarlyExit{2, "", absl::StrCat(status.message(), "\nRun with --help for more information.\n")};
   }
   return std::move(options);
@@ -150,7 +161,7 @@ std::vector<std::pair<std::string, std::string>> DescribeOptions(const ServerOpt
       {"metrics", options.metrics.empty() ? "off" : options.metrics},
       {"threads", absl::StrCat(engine.threads)},
       {"drain_grace", absl::FormatDuration(options.drain_grace)},
-      {"precision", PrecisionName(options.precision)},
+      {"precision", options.precision.ToString()},
       {"max_queue_requests", absl::StrCat(engine.max_queue_requests)},
       {"max_queue_bytes", absl::StrCat(engine.max_queue_bytes)},
       {"max_batch_tokens", absl::StrCat(engine.max_batch_tokens)},

@@ -11,7 +11,7 @@
 
 #include "absl/time/time.h"
 #include "core/engine/engine.h"
-#include "core/kernels/precision.h"
+#include "server/precision_choice.h"
 
 namespace splineserve {
 
@@ -22,11 +22,11 @@ struct ServerOptions {
   EngineOptions engine;
   size_t max_message_bytes = size_t{64} << 20;  // of one received message
   absl::Duration drain_grace = absl::Seconds(30);
-  Precision precision = Precision::kFloat32;  // of all models
-  std::string log_level = "info";             // trace, debug, info, warn, error, off
-  std::string log_format = "text";            // text, json
-  std::string simd_target;                    // SPLINESERVE_TARGET: a kernel set's name; empty for the best
-  std::string check_health;                   // HOST:PORT to ask instead of serving; empty: serve
+  PrecisionChoice precision;
+  std::string log_level = "info";   // trace, debug, info, warn, error, off
+  std::string log_format = "text";  // text, json
+  std::string simd_target;          // SPLINESERVE_TARGET: a kernel set's name; empty for the best
+  std::string check_health;         // HOST:PORT to ask instead of serving; empty: serve
 };
 
 // The program has nothing (more) to do: --help, --version or bad usage.

@@ -45,7 +45,8 @@ void SetChannelArguments(const ServerOptions& options, grpc::ServerBuilder& buil
 std::string Listing(const ModelRegistry& registry) {
   return absl::StrJoin(registry.List(), ",", [](std::string* out, const ModelRegistry::ModelPtr& model) {
     const absl::string_view kind(Name(model->spline_class()).data(), Name(model->spline_class()).size());
-    absl::StrAppend(out, model->name(), "/", model->version(), "@", model->digest(), ":", kind);
+    absl::StrAppend(out, model->name(), "/", model->version(), "@", model->digest(), ":", kind, ":",
+                    PrecisionName(model->precision()));
   });
 }
 
@@ -151,10 +152,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
                                                                               : options.engine.threads));
   LoadedModel::LoadOptions load;
   load.pool = pool.get();
-  load.precision = options.precision;
   // An unknown target is reported below, after the models' own faults.
   if (const auto kernels = SelectKernelSet(options.simd_target); kernels.ok()) load.kernels = *kernels;
-  SPLINESERVE_ASSIGN_OR_RETURN(ModelRegistry registry, ModelRegistry::Load(options.model_repository, load));
+  SPLINESERVE_ASSIGN_OR_RETURN(ModelRegistry registry,
+                               ModelRegistry::Load(options.model_repository, load, options.precision));
   pool.reset();
   return Start(options, std::move(registry));
 }

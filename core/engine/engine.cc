@@ -10,7 +10,8 @@
 #include "core/base/status_macros.h"
 #include "core/base/thread.h"
 #include "core/base/thread_pool.h"
-#include "core/engine/evaluation_batch.h"
+#include "core/engine/active_evaluations.h"
+#include "core/engine/chunk.h"
 #include "core/engine/executor_context.h"
 #include "core/engine/generation.h"
 #include "core/engine/request_queue.h"
@@ -22,7 +23,12 @@ class Engine::Impl {
  public:
   Impl(const EngineOptions& options, const KernelSet& kernels, const Clock& clock,
        std::unique_ptr<ThreadPool> pool)
-      : options_(options), clock_(clock), context_(kernels, clock, std::move(pool)), queue_(options) {}
+      : options_(options),
+        limits_{options.max_batch_tokens,
+                options.max_batch_work_per_thread * static_cast<double>(pool->threads())},
+        clock_(clock),
+        context_(kernels, clock, std::move(pool)),
+        queue_(options, limits_) {}
 
   absl::Status Start() {
     SPLINESERVE_ASSIGN_OR_RETURN(executor_, StartThread([this] { Execute(); }));
@@ -94,41 +100,51 @@ class Engine::Impl {
     if (Idle()) idle_.notify_all();
   }
 
-  // The executor thread: a turn for a batch of evaluations, a turn for the generations, and so on.
+  // The executor thread goes round: a chunk of small evaluations, a chunk of a larger one, a step of the
+  // generations. Whatever comes waits for one turn of each at most before its kind has its own.
   void Execute() {
     ActiveGenerations generations(context_, options_.max_batch_tokens);
-    std::unique_ptr<EvaluationBatch> batch;
+    ActiveEvaluations evaluations(context_, limits_);
     while (true) {
-      std::vector<std::unique_ptr<EvaluationJob>> jobs;
+      std::vector<std::unique_ptr<EvaluationJob>> small;
+      std::unique_ptr<EvaluationJob> large;
       std::vector<std::unique_ptr<GenerationJob>> fresh;
       {
         std::unique_lock<std::mutex> lock(mutex_);
-        busy_ = batch != nullptr || !generations.empty();
+        busy_ = !evaluations.empty() || !generations.empty();
         active_sequences_ = generations.sequences();
         if (Idle()) idle_.notify_all();
         wake_.wait(lock, [&] { return busy_ || queue_.waiting() != 0 || stopping_; });
         if (stopping_ && !busy_ && queue_.waiting() == 0) return;
-        if (batch == nullptr) jobs = queue_.TakeBatch();
-        size_t sequences = generations.sequences();
-        while (std::unique_ptr<GenerationJob> job = queue_.TakeGeneration(sequences)) {
-          sequences += job->work.beams;
-          fresh.push_back(std::move(job));
-        }
+        small = queue_.TakeBatch();
+        if (evaluations.HasRoom()) large = queue_.TakeLarge();
+        fresh = TakeGenerations(generations.sequences());
         busy_ = true;
       }
       for (std::unique_ptr<GenerationJob>& job : fresh) generations.Add(std::move(job));
-      if (!jobs.empty()) {
-        batch = std::make_unique<EvaluationBatch>(context_, std::move(jobs), options_.max_batch_tokens);
-      }
-      if (batch != nullptr) {
-        batch->RunChunk();
-        if (batch->finished()) batch = nullptr;
-      }
+      if (large != nullptr) evaluations.AddLarge(std::move(large));
+      evaluations.RunSmall(std::move(small));
+      evaluations.RunLarge();
       if (!generations.empty()) generations.Step();
     }
   }
 
+  // Those that enter now. Sources and prompts of all that enter run in one step, so only about a chunk of
+  // them does: what more waits enters in the next rounds.
+  std::vector<std::unique_ptr<GenerationJob>> TakeGenerations(size_t sequences) {
+    std::vector<std::unique_ptr<GenerationJob>> fresh;
+    for (Work work; fresh.empty() || limits_.Allow(work);) {
+      std::unique_ptr<GenerationJob> job = queue_.TakeGeneration(sequences);
+      if (job == nullptr) break;
+      sequences += job->work.beams;
+      work += job->work.first_step;
+      fresh.push_back(std::move(job));
+    }
+    return fresh;
+  }
+
   const EngineOptions options_;
+  const ChunkLimits limits_;
   const Clock& clock_;
   ExecutorContext context_;
   std::mutex mutex_;  // guards what follows
@@ -155,6 +171,11 @@ absl::Status Engine::ValidateOptions(const EngineOptions& options) {
   SPLINESERVE_RETURN_IF_ERROR(Positive("max_queue_requests", options.max_queue_requests));
   SPLINESERVE_RETURN_IF_ERROR(Positive("max_queue_bytes", options.max_queue_bytes));
   SPLINESERVE_RETURN_IF_ERROR(Positive("max_batch_tokens", options.max_batch_tokens));
+  // NaN fails the comparison, too.
+  if (!(options.max_batch_work_per_thread >= 1)) {
+    return absl::InvalidArgumentError(absl::StrCat("max_batch_work_per_thread: expected at least 1, found ",
+                                                   options.max_batch_work_per_thread));
+  }
   SPLINESERVE_RETURN_IF_ERROR(Positive("max_active_generations", options.max_active_generations));
   SPLINESERVE_RETURN_IF_ERROR(Positive("max_sequences_per_request", options.max_sequences_per_request));
   SPLINESERVE_RETURN_IF_ERROR(Positive("max_tokens_per_sequence", options.max_tokens_per_sequence));

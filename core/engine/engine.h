@@ -7,9 +7,20 @@
 //
 // A request is checked completely before it is admitted; what is wrong with it is said at once, with its
 // place, what was expected and what was found. Admitted requests wait in a bounded queue; one executor thread
-// takes them in order of arrival, joins requests of one model and kind into a batch of at most
-// max_batch_tokens, and runs it on the thread pool. Generations advance one token a turn, all sequences of
-// one model together, and take turns with batches, so that neither starves the other.
+// runs them on the thread pool, a chunk at a time: whole sequences of one model and kind, of at most
+// max_batch_tokens and about max_batch_work_per_thread multiply-adds a thread. It goes round and round:
+//
+//   1. a chunk of small Encode and Decode requests (those that fit into one chunk): the oldest, and with it
+//      those that it can be joined with, in order of arrival;
+//   2. a chunk of one larger request: up to four of them take turns;
+//   3. a token of the generations, all sequences of one model together; models take turns.
+//
+// What is promised: a small request waits for the small ones that came before it and, with each chunk of
+// those and once for itself, for at most one chunk of larger ones and one step of generations, whatever their
+// size and number. A larger one gets a chunk in every fourth round at least, however many small ones keep
+// coming; a fifth waits until one of four is finished. A single sequence is never split: one that exceeds the
+// bounds makes a longer turn; and a step of generations is bounded by max_active_generations and, in what
+// enters with it, by a chunk. Turns change when an answer comes, and not a bit of it.
 #ifndef SPLINESERVE_CORE_ENGINE_ENGINE_H_
 #define SPLINESERVE_CORE_ENGINE_ENGINE_H_
 
@@ -35,8 +46,13 @@ struct EngineOptions {
   // Estimated memory of waiting and running requests and of their results until those are gone
   // (MemoryCharge).
   size_t max_queue_bytes = size_t{512} << 20;
-  // Batch policy.
+  // Batch policy: how much is evaluated at a time (core/engine/chunk.h).
   size_t max_batch_tokens = 4096;
+  // Estimated multiply-adds, for each thread of the pool. A core with AVX-512 does 50 G/s, so a chunk takes
+  // about 40 ms whatever the model and the number of threads: a wait that an interactive caller bears. It is
+  // no loss: there are 100 rows of an encoder of d = 512 with 6 layers in it (19 M a row), and products are
+  // at full speed from 16 rows up.
+  double max_batch_work_per_thread = 0x1p31;
   size_t max_active_generations = 256;  // sequences advanced together; further ones wait in the queue
   // Limits of one request: more is INVALID_ARGUMENT.
   size_t max_sequences_per_request = 4096;

@@ -21,14 +21,14 @@ absl::Status Prefixed(const absl::Status& status, const std::string& field, size
 }  // namespace
 
 EvaluationBatch::EvaluationBatch(ExecutorContext& context, std::vector<std::unique_ptr<EvaluationJob>> jobs,
-                                 size_t max_batch_tokens)
-    : context_(context), max_batch_tokens_(max_batch_tokens) {
+                                 const ChunkLimits& limits)
+    : context_(context), limits_(limits) {
   const absl::Time now = context_.clock.Now();
   for (std::unique_ptr<EvaluationJob>& job : jobs) {
     const CheckedEvaluation& work = job->work;
     const size_t sequences = work.targets.empty() ? work.sources.size() : work.targets.size();
     for (size_t i = 0; i < sequences; ++i) items_.push_back({states_.size(), i});
-    batch_tokens_ += static_cast<int64_t>(work.tokens);
+    batch_tokens_ += static_cast<int64_t>(work.total.tokens);
     JobState state;
     state.result.results.resize(sequences);
     state.remaining = sequences;
@@ -43,10 +43,11 @@ EvaluationBatch::~EvaluationBatch() {
     Answer(j, absl::UnavailableError("the server is shutting down"));
 }
 
-size_t EvaluationBatch::Tokens(const Item& item) const {
+Work EvaluationBatch::WorkOfItem(const Item& item) const {
   const CheckedEvaluation& checked = work(item);
-  return (checked.sources.empty() ? 0 : checked.sources[item.index].length()) +
-         (checked.targets.empty() ? 0 : checked.targets[item.index].length());
+  return WorkOf(states_[item.job].job->model->config(),
+                checked.sources.empty() ? 0 : checked.sources[item.index].length(),
+                checked.targets.empty() ? 0 : checked.targets[item.index].length(), checked.head);
 }
 
 void EvaluationBatch::Answer(size_t index, const absl::Status& status) {
@@ -77,18 +78,18 @@ bool EvaluationBatch::SomeoneWaits(const std::vector<Item>& items) {
 void EvaluationBatch::RunChunk() {
   std::vector<Item> chunk;
   SomeoneWaits(chunk);
-  size_t tokens = 0;
+  Work chunk_work;
   for (; next_ < items_.size(); ++next_) {
     if (states_[items_[next_].job].job == nullptr)
       continue;  // answered early: its caller left, or a number overflowed
-    const size_t item_tokens = Tokens(items_[next_]);
-    if (!chunk.empty() && tokens + item_tokens > max_batch_tokens_) break;
-    tokens += item_tokens;
+    const Work with_item = chunk_work + WorkOfItem(items_[next_]);
+    if (!chunk.empty() && !limits_.Allow(with_item)) break;
+    chunk_work = with_item;
     chunk.push_back(items_[next_]);
   }
   if (chunk.empty()) return;
   context_.batches.fetch_add(1, std::memory_order_relaxed);
-  context_.tokens.fetch_add(tokens, std::memory_order_relaxed);
+  context_.tokens.fetch_add(chunk_work.tokens, std::memory_order_relaxed);
   Evaluate(chunk);
 }
 

@@ -1,4 +1,4 @@
-// A batch of Encode or Decode requests of one model, evaluated chunk by chunk.
+// A batch of Encode or Decode requests of one model and kind, evaluated chunk by chunk.
 #ifndef SPLINESERVE_CORE_ENGINE_EVALUATION_BATCH_H_
 #define SPLINESERVE_CORE_ENGINE_EVALUATION_BATCH_H_
 
@@ -6,19 +6,20 @@
 #include <memory>
 #include <vector>
 
+#include "core/engine/chunk.h"
 #include "core/engine/executor_context.h"
 #include "core/engine/request_queue.h"
 
 namespace splineserve {
 
-// Runs on the executor thread. A chunk holds whole sequences of at most max_batch_tokens rows (one sequence
-// may exceed that alone), so scratch memory is bounded however large a request is, and other work gets its
-// turn between chunks.
+// Runs on the executor thread. A chunk holds whole sequences within the limits (one sequence may exceed them
+// alone), so scratch memory is bounded however large a request is, and other work gets its turn between
+// chunks.
 class EvaluationBatch {
  public:
-  // `jobs` as RequestQueue::TakeBatch gives them.
+  // `jobs` as RequestQueue::TakeBatch gives them, or one of any size.
   EvaluationBatch(ExecutorContext& context, std::vector<std::unique_ptr<EvaluationJob>> jobs,
-                  size_t max_batch_tokens);
+                  const ChunkLimits& limits);
   ~EvaluationBatch();  // answers what is unanswered with UNAVAILABLE
 
   bool finished() const { return next_ == items_.size(); }
@@ -38,7 +39,7 @@ class EvaluationBatch {
     absl::Time started;
   };
 
-  size_t Tokens(const Item& item) const;
+  Work WorkOfItem(const Item& item) const;
   const CheckedEvaluation& work(const Item& item) const { return states_[item.job].job->work; }
   // Answers a job with `status`, or with its result if OK.
   void Answer(size_t job, const absl::Status& status);
@@ -50,7 +51,7 @@ class EvaluationBatch {
                     const std::vector<size_t>& head_offset, const class PieceRecorder& recorder);
 
   ExecutorContext& context_;
-  const size_t max_batch_tokens_;
+  const ChunkLimits limits_;
   std::vector<JobState> states_;
   std::vector<Item> items_;
   size_t next_ = 0;

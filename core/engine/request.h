@@ -51,7 +51,7 @@ struct DecodeRequest {
 
 struct Timing {
   int64_t queue_us = 0;      // from admission to the start of the work
-  int64_t compute_us = 0;    // from the start of the work to its end
+  int64_t compute_us = 0;    // from the start of the work to its end, with the turns of others in between
   int64_t batch_tokens = 0;  // tokens in the batch (of all requests) that this one ran in
 };
 

@@ -13,8 +13,7 @@ bool SameKind(const EvaluationJob& a, const EvaluationJob& b) {
 }
 
 template <typename Job>
-std::vector<std::unique_ptr<Job>> TakeDepartedFrom(std::deque<std::unique_ptr<Job>>& queue) {
-  std::vector<std::unique_ptr<Job>> departed;
+void TakeDepartedFrom(std::deque<std::unique_ptr<Job>>& queue, std::vector<std::unique_ptr<Job>>& departed) {
   std::deque<std::unique_ptr<Job>> rest;
   for (std::unique_ptr<Job>& job : queue) {
     if (job->token->Check().ok()) {
@@ -25,7 +24,6 @@ std::vector<std::unique_ptr<Job>> TakeDepartedFrom(std::deque<std::unique_ptr<Jo
     }
   }
   queue = std::move(rest);
-  return departed;
 }
 
 }  // namespace
@@ -45,7 +43,7 @@ absl::StatusOr<MemoryCharge> RequestQueue::Admit(size_t bytes) {
 
 absl::Status RequestQueue::Push(std::unique_ptr<EvaluationJob>& job) {
   SPLINESERVE_ASSIGN_OR_RETURN(job->charge, Admit(job->work.bytes));
-  evaluations_.push_back(std::move(job));
+  (limits_.Allow(job->work.total) ? small_ : large_).push_back(std::move(job));
   return absl::OkStatus();
 }
 
@@ -56,21 +54,22 @@ absl::Status RequestQueue::Push(std::unique_ptr<GenerationJob>& job) {
 }
 
 RequestQueue::Departed RequestQueue::TakeDeparted() {
-  return {TakeDepartedFrom(evaluations_), TakeDepartedFrom(generations_)};
+  Departed departed;
+  TakeDepartedFrom(small_, departed.evaluations);
+  TakeDepartedFrom(large_, departed.evaluations);
+  TakeDepartedFrom(generations_, departed.generations);
+  return departed;
 }
 
 std::vector<std::unique_ptr<EvaluationJob>> RequestQueue::TakeBatch() {
   std::vector<std::unique_ptr<EvaluationJob>> batch;
   std::deque<std::unique_ptr<EvaluationJob>> rest;
-  size_t tokens = 0;
+  Work work;
   bool full = false;
-  for (std::unique_ptr<EvaluationJob>& job : evaluations_) {
-    if (batch.empty()) {
-      tokens = job->work.tokens;
-      batch.push_back(std::move(job));
-    } else if (!full && SameKind(*batch.front(), *job) &&
-               tokens + job->work.tokens <= options_.max_batch_tokens) {
-      tokens += job->work.tokens;
+  for (std::unique_ptr<EvaluationJob>& job : small_) {
+    const Work with_job = work + job->work.total;
+    if (batch.empty() || (!full && SameKind(*batch.front(), *job) && limits_.Allow(with_job))) {
+      work = with_job;
       batch.push_back(std::move(job));
     } else {
       // A later, smaller job of the same kind must not overtake one that did not fit.
@@ -78,8 +77,15 @@ std::vector<std::unique_ptr<EvaluationJob>> RequestQueue::TakeBatch() {
       rest.push_back(std::move(job));
     }
   }
-  evaluations_ = std::move(rest);
+  small_ = std::move(rest);
   return batch;
+}
+
+std::unique_ptr<EvaluationJob> RequestQueue::TakeLarge() {
+  if (large_.empty()) return nullptr;
+  std::unique_ptr<EvaluationJob> job = std::move(large_.front());
+  large_.pop_front();
+  return job;
 }
 
 std::unique_ptr<GenerationJob> RequestQueue::TakeGeneration(size_t active_sequences) {

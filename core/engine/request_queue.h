@@ -1,5 +1,6 @@
-// The queue of admitted requests and the policy that joins them into batches. No threads, no clock of its
-// own, no model evaluation: a data structure that tests drive by hand. The engine guards it with its mutex.
+// The queue of admitted requests and the policy that joins small ones into batches. No threads, no clock of
+// its own, no model evaluation: a data structure that tests drive by hand. The engine guards it with its
+// mutex.
 #ifndef SPLINESERVE_CORE_ENGINE_REQUEST_QUEUE_H_
 #define SPLINESERVE_CORE_ENGINE_REQUEST_QUEUE_H_
 
@@ -39,17 +40,22 @@ struct GenerationJob {
 
 class RequestQueue {
  public:
-  explicit RequestQueue(const EngineOptions& options) : options_(options), budget_(options.max_queue_bytes) {}
+  // An evaluation is small if `limits` allow all of it in one chunk, else large.
+  RequestQueue(const EngineOptions& options, const ChunkLimits& limits)
+      : options_(options), limits_(limits), budget_(options.max_queue_bytes) {}
 
   // RESOURCE_EXHAUSTED if the request bound or the byte bound is reached; the job is then untouched. On
   // success the job is moved from; its bytes are charged as long as its charge lives.
   absl::Status Push(std::unique_ptr<EvaluationJob>& job);
   absl::Status Push(std::unique_ptr<GenerationJob>& job);
 
-  // The oldest evaluation and, in order of arrival, further ones that fit into its batch: the same model and
-  // kind (Encode or Decode), at most max_batch_tokens together. Others keep their order. A job larger than
-  // the limit makes a batch of its own. Empty if nothing waits.
+  // The oldest small evaluation and, in order of arrival, further small ones that fit into its batch: the
+  // same model and kind (Encode or Decode), one chunk together. Others keep their order. Empty if none waits.
   std::vector<std::unique_ptr<EvaluationJob>> TakeBatch();
+
+  // The oldest large evaluation; null if none waits. It is overtaken by small ones: large ones run in turns
+  // with them, so that those do not wait for all of its chunks.
+  std::unique_ptr<EvaluationJob> TakeLarge();
 
   // The oldest generation if its sequences fit beside `active_sequences`, else null. One that is alone too
   // large is taken when nothing is active.
@@ -64,14 +70,15 @@ class RequestQueue {
   };
   Departed TakeDeparted();
 
-  size_t waiting() const { return evaluations_.size() + generations_.size(); }
+  size_t waiting() const { return small_.size() + large_.size() + generations_.size(); }
   size_t bytes() const { return budget_.used(); }  // of waiting and running jobs, and of results in use
 
  private:
   absl::StatusOr<MemoryCharge> Admit(size_t bytes);
 
   const EngineOptions options_;
-  std::deque<std::unique_ptr<EvaluationJob>> evaluations_;
+  const ChunkLimits limits_;
+  std::deque<std::unique_ptr<EvaluationJob>> small_, large_;
   std::deque<std::unique_ptr<GenerationJob>> generations_;
   ByteBudget budget_;
 };

@@ -251,7 +251,7 @@ absl::StatusOr<CheckedEvaluation> CheckEncode(const LoadedModel& model, EncodeRe
   checked.pieces = std::move(request.pieces);
   for (const CheckedSequence& source : checked.sources) {
     const size_t n = source.length();
-    checked.tokens += n;
+    checked.total += WorkOf(config, n, 0, checked.head);
     checked.bytes += SequenceBytes(source) + n * config.hidden_size * sizeof(float) +
                      (checked.head ? OutputBytes(HeadRows(config, n), config.head.size)
                                    : OutputBytes(n, config.hidden_size)) +
@@ -289,7 +289,7 @@ absl::StatusOr<CheckedEvaluation> CheckDecode(const LoadedModel& model, DecodeRe
   for (size_t i = 0; i < checked.targets.size(); ++i) {
     const size_t n = checked.targets[i].length();
     const size_t m = checked.sources.empty() ? 0 : checked.sources[i].length();
-    checked.tokens += n + m;
+    checked.total += WorkOf(config, m, n, checked.head);
     checked.bytes += SequenceBytes(checked.targets[i]) + (n + m) * config.hidden_size * sizeof(float) +
                      (checked.head ? OutputBytes(HeadRows(config, n), config.head.size)
                                    : OutputBytes(n, config.hidden_size)) +
@@ -377,6 +377,7 @@ absl::StatusOr<CheckedGeneration> CheckGenerate(const LoadedModel& model, Genera
   }
   const size_t length = checked.prompt.size() + request.max_new_tokens;
   const size_t memory = checked.source.length();
+  checked.first_step = WorkOf(config, memory, checked.prompt.size(), /*head=*/false);  // of one row only
   const size_t beam =
       KeyValueCache::BytesFor(config, length, memory) +
       length * (sizeof(GeneratedToken) +

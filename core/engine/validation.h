@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "core/engine/chunk.h"
 #include "core/engine/engine.h"
 #include "core/engine/loaded_model.h"
 #include "core/engine/request.h"
@@ -30,8 +31,8 @@ struct CheckedEvaluation {
   std::vector<CheckedSequence> targets;  // of the decoder; empty for Encode
   bool head = false;                     // apply the head to the final rows
   PieceOptions pieces;
-  size_t tokens = 0;  // of all sequences
-  size_t bytes = 0;   // estimate of inputs, outputs and pieces: what admission charges
+  Work total;        // of all sequences
+  size_t bytes = 0;  // estimate of inputs, outputs and pieces: what admission charges
 };
 
 struct CheckedGeneration {
@@ -39,6 +40,7 @@ struct CheckedGeneration {
   std::vector<int32_t> prompt;  // at least one id
   GenerateRequest options;      // max_new_tokens resolved to >= 1; source and prompt moved from
   size_t beams = 1;             // sequences that advance together: beam_width for beam search, else 1
+  Work first_step;              // source and prompt
   size_t bytes = 0;
 };
 

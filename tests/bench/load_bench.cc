@@ -10,19 +10,11 @@
 // read from /proc/PID/status after the first answer; VmHWM is the peak. Its bound is 1.25 times the weight
 // files plus 40 MB (10^6 bytes). Exit status 1 if a bound does not hold: 150 ms for g2p, resident memory for
 // all, the peak included.
-#include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <map>
-#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -30,11 +22,10 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/substitute.h"
-#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "client/client.h"
+#include "tests/bench/server_process.h"
 #include "tests/testing/model_builder.h"
-
-extern char** environ;
 
 namespace splineserve {
 namespace {
@@ -46,69 +37,6 @@ constexpr double kBoundFactor = 1.25;
 constexpr double kBoundMegabytes = 40;
 
 [[noreturn]] void Fail(const std::string& what) { throw std::runtime_error(what); }
-
-// `splineserve` on a free port, killed with the object. The log's line names the port.
-class ServerProcess {
- public:
-  ServerProcess(const std::string& binary, const std::string& repository) {
-    int log[2];
-    if (pipe2(log, O_CLOEXEC) != 0) Fail("cannot make a pipe");
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, log[1], STDERR_FILENO);
-    const std::vector<std::string> words = {binary,        "--model-repository", repository,   "--listen",
-                                            "127.0.0.1:0", "--metrics",          "127.0.0.1:0"};
-    std::vector<char*> arguments;
-    for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
-    arguments.push_back(nullptr);
-    started_ = absl::Now();
-    if (posix_spawn(&pid_, binary.c_str(), &actions, nullptr, arguments.data(), environ) != 0)
-      Fail("cannot start " + binary);
-    posix_spawn_file_actions_destroy(&actions);
-    close(log[1]);
-    log_ = log[0];
-    static constexpr char kListening[] = "listening on ";
-    std::string text;
-    for (char chunk[4096];;) {
-      const ssize_t count = read(log_, chunk, sizeof(chunk));
-      if (count <= 0) Fail("the server ended before it listened:\n" + text);
-      text.append(chunk, static_cast<size_t>(count));
-      const size_t at = text.find(kListening);
-      if (at == std::string::npos || text.find('\n', at) == std::string::npos) continue;
-      const size_t begin = at + sizeof(kListening) - 1;
-      address_ = text.substr(begin, text.find_first_of(" \n", begin) - begin);
-      listening_ms_ = Milliseconds();
-      return;
-    }
-  }
-  ServerProcess(const ServerProcess&) = delete;
-  ServerProcess& operator=(const ServerProcess&) = delete;
-  ~ServerProcess() {
-    kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
-    close(log_);
-  }
-
-  const std::string& address() const { return address_; }
-  double listening_ms() const { return listening_ms_; }
-  double Milliseconds() const { return absl::ToDoubleMilliseconds(absl::Now() - started_); }
-
-  // A field of /proc/PID/status in 10^6 bytes.
-  double Memory(const std::string& field) const {
-    std::ifstream status("/proc/" + std::to_string(pid_) + "/status");
-    for (std::string line; std::getline(status, line);) {
-      if (line.rfind(field + ":", 0) == 0) return std::stod(line.substr(field.size() + 1)) * 1024 / 1e6;
-    }
-    Fail("no " + field + " in the status of the server");
-  }
-
- private:
-  pid_t pid_ = -1;
-  int log_ = -1;
-  absl::Time started_;
-  double listening_ms_ = 0;
-  std::string address_;
-};
 
 // One request that `model` must answer. A fresh channel each time: gRPC keeps none to a port that has gone.
 void Ask(const std::string& address, const std::string& model, bool generates) {

@@ -82,6 +82,21 @@ class Lifecycle(unittest.TestCase):
             self.assertIn("stopped while loading", rest)
             self.assertNotIn("listening", rest)
 
+    def test_precision_of_each_model(self) -> None:
+        with Server(SHIPPED, "--precision", "digits=float32,bfloat16", "--precision=g2p=int8") as server:
+            self.assertTrue(any(' precision="bfloat16,digits=float32,g2p=int8" ' in line for line in server.log), server.log)
+            for model, precision in {"digits": "float32", "g2p": "int8", "words": "bfloat16"}.items():
+                info = server.call("ModelService/GetModel", {"model": {"name": model}})["model"]
+                self.assertEqual(info["precision"], precision)
+            answer = server.call("InferenceService/Encode", {"model": {"name": "g2p"}, "inputs": [{"text": "cat"}]})
+            self.assertEqual(answer["model"]["precision"], "int8")
+        done = run_server("--model-repository", str(SHIPPED), "--metrics", "off", "--precision", "g2q=int8")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("which has digits, g2p, words", done.stderr)
+        done = run_server("--model-repository", str(SHIPPED), "--precision", "g2p=int4")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("expected float32, bfloat16 or int8", done.stderr)
+
     def test_bad_starts(self) -> None:
         self.assertEqual(run_server("--no-such-option").returncode, 2)
         self.assertEqual(run_server().returncode, 2)

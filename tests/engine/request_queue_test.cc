@@ -13,10 +13,10 @@ std::shared_ptr<const LoadedModel> FakeModel(const int& identity) {
 }
 
 std::unique_ptr<EvaluationJob> Evaluation(std::shared_ptr<const LoadedModel> model, size_t tokens,
-                                          size_t bytes = 0, bool decode = false) {
+                                          size_t bytes = 0, bool decode = false, double multiply_adds = 0) {
   auto job = std::make_unique<EvaluationJob>();
   job->model = std::move(model);
-  job->work.tokens = tokens;
+  job->work.total = {tokens, multiply_adds};
   job->work.bytes = bytes;
   if (decode) job->work.targets.resize(1);
   return job;
@@ -30,24 +30,24 @@ std::unique_ptr<GenerationJob> Generation(size_t beams) {
 
 std::vector<size_t> Tokens(const std::vector<std::unique_ptr<EvaluationJob>>& batch) {
   std::vector<size_t> tokens;
-  for (const auto& job : batch) tokens.push_back(job->work.tokens);
+  for (const auto& job : batch) tokens.push_back(job->work.total.tokens);
   return tokens;
 }
 
 class RequestQueueTest : public testing::Test {
  protected:
   RequestQueueTest() {
-    options_.max_batch_tokens = 10;
     options_.max_queue_requests = 4;
     options_.max_queue_bytes = 100;
     options_.max_active_generations = 4;
   }
   void PushEvaluation(std::unique_ptr<EvaluationJob> job) { ASSERT_TRUE(queue().Push(job).ok()); }
   RequestQueue& queue() {
-    if (!queue_) queue_.emplace(options_);
+    if (!queue_) queue_.emplace(options_, limits_);
     return *queue_;
   }
   EngineOptions options_;
+  ChunkLimits limits_ = {.tokens = 10, .multiply_adds = 1000};
   std::optional<RequestQueue> queue_;
   int a_ = 0, b_ = 0;
 };
@@ -71,10 +71,35 @@ TEST_F(RequestQueueTest, NothingOvertakesAJobThatDidNotFit) {
   EXPECT_EQ(Tokens(queue().TakeBatch()), (std::vector<size_t>{6, 1}));
 }
 
-TEST_F(RequestQueueTest, AJobLargerThanTheLimitRunsAlone) {
+TEST_F(RequestQueueTest, LargeJobsHaveALineOfTheirOwn) {
   PushEvaluation(Evaluation(FakeModel(a_), 50));
   PushEvaluation(Evaluation(FakeModel(a_), 1));
-  EXPECT_EQ(Tokens(queue().TakeBatch()), (std::vector<size_t>{50}));
+  PushEvaluation(Evaluation(FakeModel(b_), 60));
+  EXPECT_EQ(queue().waiting(), 3u);
+  EXPECT_EQ(Tokens(queue().TakeBatch()), (std::vector<size_t>{1}));
+  EXPECT_TRUE(queue().TakeBatch().empty());
+  EXPECT_EQ(queue().TakeLarge()->work.total.tokens, 50u);
+  EXPECT_EQ(queue().TakeLarge()->work.total.tokens, 60u);
+  EXPECT_EQ(queue().TakeLarge(), nullptr);
+  EXPECT_EQ(queue().waiting(), 0u);
+}
+
+TEST_F(RequestQueueTest, MultiplyAddsBoundABatch) {
+  limits_.tokens = 100;
+  const auto push = [&](size_t tokens, double multiply_adds) {
+    PushEvaluation(Evaluation(FakeModel(a_), tokens, 0, /*decode=*/false, multiply_adds));
+  };
+  push(20, 400);
+  push(20, 600);
+  push(20, 1);
+  push(20, 1001);
+  EXPECT_EQ(Tokens(queue().TakeBatch()), (std::vector<size_t>{20, 20})) << "1000 of 1000";
+  EXPECT_EQ(Tokens(queue().TakeBatch()), (std::vector<size_t>{20}));
+  EXPECT_NE(queue().TakeLarge(), nullptr) << "1001 of 1000";
+  push(kMinChunkTokens / 2, 900);
+  push(kMinChunkTokens / 2, 900);
+  push(1, 1);
+  EXPECT_EQ(queue().TakeBatch().size(), 2u) << "too few tokens to be worth splitting";
 }
 
 TEST_F(RequestQueueTest, RefusesBeyondTheRequestBound) {

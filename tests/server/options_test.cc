@@ -67,6 +67,7 @@ TEST(OptionsTest, HelpAndVersionExitWithZeroAndBadUsageWithTwo) {
   EXPECT_EQ(help.status, 0);
   EXPECT_THAT(help.out, HasSubstr("Examples:"));
   EXPECT_THAT(help.out, HasSubstr("SPLINESERVE_TARGET"));
+  EXPECT_THAT(help.out, HasSubstr("--precision bfloat16,digits=float32"));
   EXPECT_EQ(Exit({"--version"}).status, 0);
 
   EXPECT_THAT(Exit({}).err, HasSubstr("--model-repository is required"));
@@ -93,6 +94,49 @@ TEST(OptionsTest, HelpAndVersionExitWithZeroAndBadUsageWithTwo) {
     EXPECT_FALSE(exit.err.empty());
     EXPECT_TRUE(exit.out.empty());
   }
+}
+
+TEST(OptionsTest, PrecisionIsChosenForAllModelsAndForOne) {
+  const auto precision = [](std::vector<std::string> arguments) {
+    arguments.push_back("--model-repository=/m");
+    return Good(std::move(arguments)).precision;
+  };
+  EXPECT_EQ(precision({}).ToString(), "float32");
+  EXPECT_EQ(precision({}).Of("g2p"), Precision::kFloat32);
+  EXPECT_EQ(precision({"--precision", "int8"}).Of("g2p"), Precision::kInt8);
+  // In any order, repeated or with commas, as one word or two.
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+           {"--precision=bfloat16,g2p=int8,digits=float32"},
+           {"--precision", "g2p=int8,bfloat16", "--precision", "digits=float32"},
+           {"--precision=digits=float32", "--precision=g2p=int8", "--precision=bfloat16"}}) {
+    const PrecisionChoice choice = precision(arguments);
+    EXPECT_EQ(choice.Of("g2p"), Precision::kInt8);
+    EXPECT_EQ(choice.Of("digits"), Precision::kFloat32);
+    EXPECT_EQ(choice.Of("words"), Precision::kBfloat16);
+    EXPECT_EQ(choice.ToString(), "bfloat16,digits=float32,g2p=int8");
+  }
+  EXPECT_EQ(precision({"--precision=a=b=int8"}).Of("a=b"), Precision::kInt8)
+      << "a folder's name may have one";
+  EXPECT_THAT(DescribeOptions(Good({"--model-repository=/m", "--precision=g2p=int8"})),
+              ::testing::Contains(std::pair<std::string, std::string>("precision", "float32,g2p=int8")));
+}
+
+TEST(OptionsTest, WrongPrecisionsAreRefusedByName) {
+  const auto refused = [](const std::string& choices) {
+    const EarlyExit exit = Exit({"--model-repository=/m", "--precision=" + choices});
+    EXPECT_EQ(exit.status, 2);
+    return exit.err;
+  };
+  for (const char* unknown : {"int4", "g2p=int4", "g2p=", "int8,g2p=fp16"}) {
+    EXPECT_THAT(refused(unknown), HasSubstr("--precision")) << unknown;
+    EXPECT_THAT(refused(unknown), HasSubstr("float32, bfloat16 or int8")) << unknown;
+  }
+  EXPECT_THAT(refused("bfloat16,g2p=int4"), HasSubstr("\"g2p=int4\""));
+  EXPECT_THAT(refused("=int8"), HasSubstr("found no model"));
+  EXPECT_THAT(refused("int8,bfloat16"), HasSubstr("for all models is already chosen"));
+  EXPECT_THAT(refused("g2p=int8,g2p=int8"), HasSubstr("for this model is already chosen"));
+  // The word after it is not one more choice.
+  EXPECT_EQ(Exit({"--model-repository=/m", "--precision", "int8", "stray"}).status, 2);
 }
 
 TEST(OptionsTest, CheckHealthNeedsNoModels) {

@@ -38,6 +38,29 @@ TEST(ModelRegistryTest, FindsByNameAndVersion) {
   EXPECT_EQ(strange.message().find('\n'), absl::string_view::npos);
 }
 
+TEST(ModelRegistryTest, EachModelHasThePrecisionChosenForIt) {
+  const testing::TempDir repository = testing::MakeRepository();
+  const auto registry = ModelRegistry::Load(
+      repository.path(), {}, PrecisionChoice::Parse({"encoder=int8", "bfloat16", "vectors=float32"}).value());
+  ASSERT_TRUE(registry.ok()) << registry.status();
+  std::vector<std::string> loaded;
+  for (const ModelRegistry::ModelPtr& model : registry->List())
+    loaded.push_back(
+        absl::StrCat(model->name(), " ", model->version(), " ", PrecisionName(model->precision())));
+  EXPECT_THAT(loaded, ::testing::ElementsAre("decoder 1 bfloat16", "encoder 1 int8", "encoder 3 int8",
+                                             "translator 1 bfloat16", "vectors 1 float32"));
+}
+
+TEST(ModelRegistryTest, APrecisionForAModelThatIsNotThereIsRefused) {
+  const testing::TempDir repository = testing::MakeRepository();
+  const absl::Status status =
+      ModelRegistry::Load(repository.path(), {}, PrecisionChoice::Parse({"encodr=int8"}).value()).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(status.message(),
+            "--precision \"encodr=int8\": expected a model of the repository, which has decoder, encoder, "
+            "translator, vectors");
+}
+
 TEST(ModelRegistryTest, OneBadModelFailsTheRepositoryAndIsNamed) {
   const testing::TempDir repository = testing::MakeRepository();
   repository.Write("broken/4/config.json", "{}");
