@@ -23,6 +23,26 @@ bool IsRelu(AttentionActivation activation) {
   return activation == AttentionActivation::kRelu || activation == AttentionActivation::kRelu2;
 }
 
+// Makes room in every worker's scratch for blocks of these sequences: which worker gets which block is not
+// determined, and a worker that saw a large one late would allocate in the middle of a steady load.
+void ReserveScratch(Evaluation& evaluation, absl::Span<const HeadKeyValues* const> keys) {
+  size_t reserved = 0;
+  for (size_t s = 0; s < keys.size(); ++s) {
+    const size_t rows = std::min(kQueryBlock, evaluation.sequences()[s].count);
+    const size_t columns = keys[s]->capacity();  // not its length, which grows with every step
+    if (rows * columns <= reserved) continue;
+    reserved = rows * columns;
+    for (size_t i = 0; i < evaluation.pool.threads(); ++i) {
+      Workspace::Worker& scratch = evaluation.workspace.worker(i);
+      scratch.gated.EnsureSize(rows * columns);
+      scratch.states.EnsureSize(rows);
+      scratch.widths.reserve(rows);
+      scratch.bits.reserve(rows);
+      scratch.open.Reserve(rows, columns);
+    }
+  }
+}
+
 // One block of query rows of one head. Stateless but for the worker's scratch.
 class HeadBlock {
  public:
@@ -38,7 +58,6 @@ class HeadBlock {
   void Run(MatrixView<const float> query, MatrixView<float> attended, Workspace::Worker& scratch) {
     const size_t head_dim = config_.head_dim;
     const size_t columns = Visible(task_.rows - 1);  // of the block's last row, which sees most
-    scratch.gated.EnsureSize(task_.rows * columns);
     const MatrixView<float> scores(scratch.gated.data(), task_.rows, columns);
     const size_t row = range_.first + task_.first_row;
     const size_t column = task_.head * head_dim;
@@ -84,7 +103,6 @@ class HeadBlock {
   void Gate(MatrixView<const float> queries, MatrixView<float> scores, Workspace::Worker& scratch) {
     GateSink* const sink = evaluation_.gates;
     const size_t rows = task_.rows;
-    scratch.states.EnsureSize(rows);
     scratch.bits.clear();
     scratch.widths.clear();
     for (size_t r = 0; r < rows; ++r) {
@@ -153,6 +171,7 @@ void Attend(Evaluation& evaluation, const AttentionStage& stage, absl::Span<cons
       }
     }
   }
+  ReserveScratch(evaluation, keys);
   evaluation.NextStage();
   // Several small tasks a turn: eight blocks of a short sequence cost about what one turn of the pool does.
   const size_t turns = std::min(tasks.size(), 8 * evaluation.pool.threads());

@@ -95,6 +95,7 @@ class Workspace {
   std::vector<HeadKeyValues*> caches;
   std::vector<const HeadKeyValues*> visible;
   std::vector<AttentionTask> attention_tasks;
+  std::vector<float> position_row;  // of a position past the tabulated ones
 
  private:
   friend class Evaluation;

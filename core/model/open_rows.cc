@@ -2,6 +2,12 @@
 
 namespace splineserve {
 
+void OpenRows::Reserve(size_t rows, size_t cols) {
+  index_.EnsureSize(rows * (cols + kOpenListSlack));
+  value_.EnsureSize(rows * (cols + kOpenListSlack));
+  starts_.EnsureSize(rows * (OpenBlocks(cols) + 1));
+}
+
 void OpenRows::List(const KernelSet& kernels, MatrixView<const float> x, const GateState* states,
                     double sparse_below) {
   x_ = x;
@@ -9,9 +15,7 @@ void OpenRows::List(const KernelSet& kernels, MatrixView<const float> x, const G
   limit_ = sparse_below * static_cast<double>(x.cols);
   stride_ = x.cols + kOpenListSlack;
   starts_stride_ = OpenBlocks(x.cols) + 1;
-  index_.EnsureSize(x.rows * stride_);
-  value_.EnsureSize(x.rows * stride_);
-  starts_.EnsureSize(x.rows * starts_stride_);
+  Reserve(x.rows, x.cols);
   for (size_t r = 0; r < x.rows; ++r) {
     if (!Listed(r)) continue;
     kernels.list_open(x.row(r), x.cols, x.cols, index_.data() + r * stride_, value_.data() + r * stride_,

@@ -16,6 +16,9 @@ namespace splineserve {
 // Multiply may be called from several threads between two calls of List.
 class OpenRows {
  public:
+  // Makes room for the lists of `rows` rows of `cols` numbers, so that List need not.
+  void Reserve(size_t rows, size_t cols);
+
   // Lists row r of x if fewer than sparse_below * x.cols of its gates are open (states[r].open). Rows hold
   // gated numbers, >= 0. `x` and `states` must stay until the last Multiply.
   void List(const KernelSet& kernels, MatrixView<const float> x, const GateState* states,
