@@ -71,7 +71,7 @@ void ActiveGenerations::EncodeSources() {
   for (size_t i = 0; i < turn_.size(); ++i) {
     if (turn_[i] == nullptr || turn_[i]->prepared()) continue;
     if (!turn_[i]->config().has_encoder()) {
-      turn_[i]->Prepare(nullptr);
+      turn_[i]->Prepare(context_.workspace.key_value_pool, nullptr);
       continue;
     }
     const CheckedSequence& source = turn_[i]->job().work.source;
@@ -93,21 +93,22 @@ void ActiveGenerations::EncodeSources() {
   const MatrixView<float> memory_rows =
       ExecutorContext::Rows(context_.memory_rows, rows, model->config().hidden_size);
   source_statuses_ = RunEncoder(evaluation, model->weights(), sources_, memory_rows);
-  std::vector<absl::Status> projected;
-  const auto memory = ProjectMemory(evaluation, model->weights(), source_lengths_, memory_rows, projected);
+  const std::vector<absl::Status>& projected =
+      ProjectMemory(evaluation, model->weights(), source_lengths_, memory_rows, memories_);
   for (size_t f = 0; f < fresh_.size(); ++f) {
     std::unique_ptr<GenerationTask>& task = turn_[fresh_[f]];
     absl::Status status = context_.Check(*task->job().token);
-    for (const absl::Status& fault : {source_statuses_[f], projected[f]}) {
-      if (status.ok() && !fault.ok())
-        status = absl::Status(fault.code(), absl::StrCat("source: ", fault.message()));
+    if (const absl::Status& fault = source_statuses_[f].ok() ? projected[f] : source_statuses_[f];
+        status.ok() && !fault.ok()) {
+      status = absl::Status(fault.code(), absl::StrCat("source: ", fault.message()));
     }
     if (status.ok()) {
-      task->Prepare(memory[f]);
+      task->Prepare(context_.workspace.key_value_pool, std::move(memories_[f]));
     } else {
       End(task, status);
     }
   }
+  memories_.clear();
 }
 
 MatrixView<const float> ActiveGenerations::Logits(Evaluation& evaluation, const ModelWeights& weights,
@@ -148,8 +149,8 @@ void ActiveGenerations::Decode() {
     for (GenerationTask::Beam& beam : task->beams()) {
       const absl::Span<const int32_t> pending = task->Pending(beam);
       if (recorder.has_value()) {
-        const size_t memory = beam.cache.memory == nullptr ? 0 : beam.cache.memory->tokens;
-        recorder->AddSequence(task->job().work.options.pieces, beam.cache.length(), pending.size(), 0, memory);
+        recorder->AddSequence(task->job().work.options.pieces, beam.cache.length(), pending.size(), 0,
+                              beam.cache.memory_tokens());
       }
       inputs_.push_back({{pending, {}}, &beam.cache});
       rows += pending.size();

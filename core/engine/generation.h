@@ -52,6 +52,7 @@ class ActiveGenerations {
   std::vector<SequenceInput> sources_;
   std::vector<size_t> source_lengths_;
   std::vector<absl::Status> source_statuses_;
+  std::vector<std::shared_ptr<const KeyValues>> memories_;
   std::vector<DecoderInput> inputs_;
   GenerationTask::Scratch choice_;
 };

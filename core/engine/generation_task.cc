@@ -9,18 +9,20 @@ namespace splineserve {
 GenerationTask::GenerationTask(std::unique_ptr<GenerationJob> job, absl::Time started)
     : job_(std::move(job)), started_(started), random_(job_->work.options.seed) {}
 
-void GenerationTask::Prepare(std::shared_ptr<const MemoryKeyValues> memory) {
+void GenerationTask::Prepare(KeyValuePool& pool, std::shared_ptr<const KeyValues> memory) {
   const CheckedGeneration& work = job_->work;
-  // Room for what most generations need; longer ones grow by doubling.
-  constexpr size_t kFirstTokens = 64;
-  const size_t tokens =
-      std::min(work.prompt.size() + work.options.max_new_tokens, work.prompt.size() + kFirstTokens);
   // 256 KB of tokens are enough for 16 beams of 1,024; longer searches grow by doubling.
   constexpr size_t kMaxReservedNodes = 16384;
   tokens_.Reserve(std::min(work.beams * work.options.max_new_tokens, kMaxReservedNodes));
-  Beam beam;
-  beam.cache = KeyValueCache(config(), tokens, std::move(memory));
-  beams_.push_back(std::move(beam));
+  beams_.resize(work.beams);
+  if (work.options.strategy == GenerationStrategy::kBeam) next_beams_.resize(work.beams);
+  for (std::vector<Beam>* beams : {&beams_, &next_beams_}) {
+    for (Beam& beam : *beams) {
+      beam.cache = KeyValueCache::ForGeneration(&pool, config(), work.prompt.size(), memory);
+      beam.cache.own.ReserveList(work.prompt.size() + work.options.max_new_tokens);
+    }
+  }
+  alive_ = 1;
 }
 
 absl::Span<const int32_t> GenerationTask::Pending(const Beam& beam) const {
@@ -31,7 +33,7 @@ absl::Span<const int32_t> GenerationTask::Pending(const Beam& beam) const {
 size_t GenerationTask::PendingRows() const {
   if (!prepared()) return job_->work.prompt.size() + job_->work.source.length();
   size_t rows = 0;
-  for (const Beam& beam : beams_) rows += Pending(beam).size();
+  for (size_t b = 0; b < alive_; ++b) rows += Pending(beams_[b]).size();
   return rows;
 }
 
@@ -43,7 +45,7 @@ std::optional<FinishReason> GenerationTask::Ends(int32_t id) const {
 }
 
 void GenerationTask::RecordPieces(const PieceRecorder& recorder, size_t first) {
-  for (size_t b = 0; b < beams_.size(); ++b) {
+  for (size_t b = 0; b < alive_; ++b) {
     // Only the first step has several positions, and one beam.
     const size_t last = recorder.tokens(first + b) - 1;
     for (size_t t = 0; t < last; ++t) {
@@ -55,7 +57,7 @@ void GenerationTask::RecordPieces(const PieceRecorder& recorder, size_t first) {
 }
 
 int32_t GenerationTask::StepPiece(size_t beam) const {
-  return wants_pieces() ? static_cast<int32_t>(pieces_.size() - beams_.size() + beam) : kNoPiece;
+  return wants_pieces() ? static_cast<int32_t>(pieces_.size() - alive_ + beam) : kNoPiece;
 }
 
 std::optional<TokenPiece> GenerationTask::SendablePiece(int32_t piece) {
@@ -132,10 +134,9 @@ bool GenerationTask::Advance(MatrixView<const float> logits, const PieceRecorder
 bool GenerationTask::AdvanceSingle(absl::Span<const float> logits, absl::Time now, Scratch& scratch) {
   const GenerateRequest& options = job_->work.options;
   Beam& beam = beams_[0];
-  const int32_t id =
-      options.strategy == GenerationStrategy::kSample
-          ? SampleToken(logits, options.temperature, options.top_k, random_, scratch.choice)
-          : ArgMax(logits);
+  const int32_t id = options.strategy == GenerationStrategy::kSample
+                         ? SampleToken(logits, options.temperature, options.top_k, random_, scratch.choice)
+                         : ArgMax(logits);
   const double log_probability = logits[id] - LogSumExp(logits);
   beam.log_probability += log_probability;
   const auto finish = [&](FinishReason reason, int32_t end_piece) {
@@ -145,7 +146,8 @@ bool GenerationTask::AdvanceSingle(absl::Span<const float> logits, absl::Time no
   };
   if (const std::optional<FinishReason> reason = Ends(id)) return finish(*reason, StepPiece(0));
   beam.last = tokens_.Add({beam.last, id, static_cast<float>(log_probability), StepPiece(0)});
-  if (!SendToken(MakeToken(id, static_cast<float>(log_probability), SendablePiece(StepPiece(0))))) return true;
+  if (!SendToken(MakeToken(id, static_cast<float>(log_probability), SendablePiece(StepPiece(0)))))
+    return true;
   return steps_ >= options.max_new_tokens && finish(FinishReason::kLength, kNoPiece);
 }
 
@@ -154,7 +156,7 @@ size_t GenerationTask::ChooseContinuations(MatrixView<const float> logits, Scrat
   std::vector<Candidate>& candidates = scratch.candidates;
   candidates.clear();
   // Twice the width: even if half of the best candidates end their sequences, enough remain to go on with.
-  for (size_t b = 0; b < beams_.size(); ++b) {
+  for (size_t b = 0; b < alive_; ++b) {
     const absl::Span<const float> row(logits.row(b), logits.cols);
     const double log_sum = LogSumExp(row);
     for (int32_t id : TopIndices(row, 2 * width, scratch.choice)) {
@@ -188,24 +190,25 @@ bool GenerationTask::AdvanceBeams(MatrixView<const float> logits, absl::Time now
   const size_t width = options.beam_width;
   const size_t alive = ChooseContinuations(logits, scratch);
 
-  std::vector<size_t> children(beams_.size(), 0);
-  for (size_t i = 0; i < alive; ++i) ++children[scratch.candidates[i].beam];
-  next_beams_.clear();
   for (size_t i = 0; i < alive; ++i) {
     const Candidate& candidate = scratch.candidates[i];
-    Beam& parent = beams_[candidate.beam];
-    const int32_t last = tokens_.Add({parent.last, candidate.id, static_cast<float>(candidate.log_probability),
-                                      StepPiece(candidate.beam)});
-    const bool last_child = --children[candidate.beam] == 0;
-    next_beams_.push_back({last_child ? std::move(parent.cache) : parent.cache.Clone(), last, candidate.sum});
+    const Beam& parent = beams_[candidate.beam];
+    Beam& child = next_beams_[i];
+    child.cache = parent.cache;
+    child.last = tokens_.Add({parent.last, candidate.id, static_cast<float>(candidate.log_probability),
+                              StepPiece(candidate.beam)});
+    child.log_probability = candidate.sum;
   }
   beams_.swap(next_beams_);
+  // Whoever is now alone with a chunk goes on writing to it; the others copy what is in it.
+  for (size_t b = 0; b < alive_; ++b) next_beams_[b].cache.own.Clear();
+  alive_ = alive;
 
   const bool out_of_tokens = steps_ >= options.max_new_tokens;
-  if (ended_.size() < width && !out_of_tokens && !beams_.empty()) return false;
+  if (ended_.size() < width && !out_of_tokens && alive_ != 0) return false;
   if (ended_.size() < width) {
-    for (const Beam& beam : beams_) {
-      ended_.push_back(Finish(beam.last, FinishReason::kLength, beam.log_probability, kNoPiece));
+    for (size_t b = 0; b < alive_; ++b) {
+      ended_.push_back(Finish(beams_[b].last, FinishReason::kLength, beams_[b].log_probability, kNoPiece));
     }
   }
   std::stable_sort(ended_.begin(), ended_.end(),

@@ -47,10 +47,10 @@ class GenerationTask {
   const GenerationJob& job() const { return *job_; }
   const ModelConfig& config() const { return job_->model->config(); }
   bool wants_pieces() const { return job_->work.options.pieces.detail != PieceDetail::kNone; }
-  bool prepared() const { return !beams_.empty(); }
+  bool prepared() const { return alive_ != 0; }
   // Makes the first beam; memory is null for a decoder without encoder.
-  void Prepare(std::shared_ptr<const MemoryKeyValues> memory);
-  absl::Span<Beam> beams() { return absl::MakeSpan(beams_); }
+  void Prepare(KeyValuePool& pool, std::shared_ptr<const KeyValues> memory);
+  absl::Span<Beam> beams() { return absl::MakeSpan(beams_.data(), alive_); }
   // What a beam is to evaluate next: the prompt, then its last token. Valid until the next Advance.
   absl::Span<const int32_t> Pending(const Beam& beam) const;
   size_t PendingRows() const;
@@ -89,8 +89,10 @@ class GenerationTask {
   const std::unique_ptr<GenerationJob> job_;
   const absl::Time started_;
   TokenTree tokens_;
+  // As many as the search may have, so that their lists of chunks are reused; the first alive_ are advanced.
   std::vector<Beam> beams_;
-  std::vector<Beam> next_beams_;   // beam search: swapped with beams_ in every step
+  std::vector<Beam> next_beams_;  // beam search: swapped with beams_ in every step
+  size_t alive_ = 0;
   std::vector<Hypothesis> ended_;  // beam search: hypotheses that met their ending token
   // Of evaluated positions: the prompt's but the last, and then one a beam and step. Beam search keeps whole
   // pieces; the others send them at once and keep the ids.

@@ -28,9 +28,14 @@ class OpenRows {
   // w.inner is x.cols; out has a row for each row of x. w may be a range of a matrix's panels.
   void Multiply(const KernelSet& kernels, const PackedView& w, const float* bias,
                 MatrixView<float> out) const;
+  // The same from what `out` holds: KernelSet::continue_product.
+  void Continue(const KernelSet& kernels, const PackedView& w, MatrixView<float> out) const;
 
  private:
   bool Listed(size_t row) const { return states_[row].open < limit_; }
+  // Calls listed(first row, rows, their lists) or dense(first row, rows) for every run of rows of a kind.
+  template <typename ListedRows, typename DenseRows>
+  void ForRuns(const ListedRows& listed, const DenseRows& dense) const;
 
   MatrixView<const float> x_;
   const GateState* states_ = nullptr;
