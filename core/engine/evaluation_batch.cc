@@ -147,14 +147,13 @@ void EvaluationBatch::Evaluate(const std::vector<Item>& items) {
   std::vector<KeyValueCache> caches;
   std::vector<DecoderInput> inputs;
   if (decoder) {
-    std::vector<std::shared_ptr<const MemoryKeyValues>> memory(items.size());
-    if (!sources.empty()) {
-      std::vector<absl::Status> memory_statuses;
-      memory = ProjectMemory(decoding, weights, source_lengths, hidden, memory_statuses);
-      merge(memory_statuses, "sources");
-    }
+    std::vector<std::shared_ptr<const KeyValues>> memory(items.size());
+    if (!sources.empty()) merge(ProjectMemory(decoding, weights, source_lengths, hidden, memory), "sources");
     caches.reserve(items.size());
-    for (size_t i = 0; i < items.size(); ++i) caches.emplace_back(config, targets[i].length(), memory[i]);
+    for (size_t i = 0; i < items.size(); ++i) {
+      caches.push_back(KeyValueCache::ForTokens(&context_.workspace.key_value_pool, config,
+                                                targets[i].length(), memory[i]));
+    }
     for (size_t i = 0; i < items.size(); ++i) inputs.push_back({targets[i].input(), &caches[i]});
     hidden = ExecutorContext::Rows(context_.hidden_rows, target_rows, config.hidden_size);
     merge(RunDecoder(decoding, weights, inputs, hidden), "targets");

@@ -1,27 +1,27 @@
 #include "core/engine/generation.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "core/model/decoder.h"
 #include "core/model/encoder.h"
 
 namespace splineserve {
 
 ActiveGenerations::~ActiveGenerations() {
-  for (std::unique_ptr<GenerationTask>& task : tasks_)
+  for (std::unique_ptr<GenerationTask>& task : waiting_)
     End(task, absl::UnavailableError("the server is shutting down"));
 }
 
 void ActiveGenerations::Add(std::unique_ptr<GenerationJob> job) {
-  tasks_.push_back(std::make_unique<GenerationTask>(std::move(job), context_.clock.Now()));
+  waiting_.push_back(std::make_unique<GenerationTask>(std::move(job), context_.clock.Now()));
 }
 
 size_t ActiveGenerations::sequences() const {
   size_t sequences = 0;
-  for (const auto& task : tasks_) sequences += task->sequences();
+  for (const auto& task : waiting_) sequences += task->sequences();
   return sequences;
 }
 
@@ -31,145 +31,153 @@ void ActiveGenerations::End(std::unique_ptr<GenerationTask>& task, const absl::S
   task = nullptr;
 }
 
-ActiveGenerations::Tasks ActiveGenerations::TakeTurn() {
-  Tasks turn;
-  std::deque<std::unique_ptr<GenerationTask>> rest;
+void ActiveGenerations::TakeTurn() {
   size_t rows = 0;
-  for (std::unique_ptr<GenerationTask>& task : tasks_) {
+  for (std::unique_ptr<GenerationTask>& task : waiting_) {
     const size_t task_rows = task->PendingRows();
-    const bool fits = turn.empty() || (turn.front()->job().model == task->job().model &&
-                                       rows + task_rows <= max_batch_tokens_);
-    if (fits) {
-      rows += task_rows;
-      turn.push_back(std::move(task));
-    } else {
-      rest.push_back(std::move(task));
-    }
+    const bool fits = turn_.empty() || (turn_.front()->job().model == task->job().model &&
+                                        rows + task_rows <= max_batch_tokens_);
+    if (fits) rows += task_rows;
+    (fits ? turn_ : rest_).push_back(std::move(task));
   }
-  tasks_ = std::move(rest);
-  return turn;
+  waiting_.swap(rest_);
+  rest_.clear();
 }
 
-void ActiveGenerations::DropDeparted(Tasks& tasks) {
-  for (std::unique_ptr<GenerationTask>& task : tasks) {
+void ActiveGenerations::DropDeparted() {
+  for (std::unique_ptr<GenerationTask>& task : turn_) {
     if (task == nullptr) continue;
     if (const absl::Status status = context_.Check(*task->job().token); !status.ok()) End(task, status);
   }
 }
 
 void ActiveGenerations::Step() {
-  Tasks tasks = TakeTurn();
-  DropDeparted(tasks);
-  EncodeSources(tasks);
-  Decode(tasks);
+  TakeTurn();
+  DropDeparted();
+  EncodeSources();
+  Decode();
   // To the back: those that did not fit into this turn come first in the next.
-  for (std::unique_ptr<GenerationTask>& task : tasks) {
-    if (task != nullptr) tasks_.push_back(std::move(task));
+  for (std::unique_ptr<GenerationTask>& task : turn_) {
+    if (task != nullptr) waiting_.push_back(std::move(task));
   }
+  turn_.clear();
 }
 
-void ActiveGenerations::EncodeSources(Tasks& tasks) {
-  std::vector<size_t> fresh;  // indices into tasks
-  std::vector<SequenceInput> inputs;
-  std::vector<size_t> lengths;
+void ActiveGenerations::EncodeSources() {
+  fresh_.clear();
+  sources_.clear();
+  source_lengths_.clear();
   size_t rows = 0;
-  for (size_t i = 0; i < tasks.size(); ++i) {
-    if (tasks[i] == nullptr || tasks[i]->prepared()) continue;
-    if (!tasks[i]->config().has_encoder()) {
-      tasks[i]->Prepare(nullptr);
+  for (size_t i = 0; i < turn_.size(); ++i) {
+    if (turn_[i] == nullptr || turn_[i]->prepared()) continue;
+    if (!turn_[i]->config().has_encoder()) {
+      turn_[i]->Prepare(context_.workspace.key_value_pool, nullptr);
       continue;
     }
-    const CheckedSequence& source = tasks[i]->job().work.source;
-    fresh.push_back(i);
-    inputs.push_back(source.input());
-    lengths.push_back(source.length());
+    const CheckedSequence& source = turn_[i]->job().work.source;
+    fresh_.push_back(i);
+    sources_.push_back(source.input());
+    source_lengths_.push_back(source.length());
     rows += source.length();
-    tasks[i]->CountRows(source.length());
+    turn_[i]->CountRows(source.length());
   }
-  if (fresh.empty()) return;
+  if (fresh_.empty()) return;
   context_.tokens.fetch_add(rows, std::memory_order_relaxed);
-  const std::shared_ptr<const LoadedModel> model = tasks[fresh.front()]->job().model;
+  const std::shared_ptr<const LoadedModel> model = turn_[fresh_.front()]->job().model;
   const auto keep_going = [&] {
-    return std::any_of(fresh.begin(), fresh.end(),
-                       [&](size_t i) { return context_.Check(*tasks[i]->job().token).ok(); });
+    return std::any_of(fresh_.begin(), fresh_.end(),
+                       [&](size_t i) { return context_.Check(*turn_[i]->job().token).ok(); });
   };
   Evaluation evaluation(model->config(), context_.kernels, *context_.pool, context_.workspace, nullptr,
                         keep_going);
   const MatrixView<float> memory_rows =
       ExecutorContext::Rows(context_.memory_rows, rows, model->config().hidden_size);
-  const std::vector<absl::Status> encoded = RunEncoder(evaluation, model->weights(), inputs, memory_rows);
-  std::vector<absl::Status> projected;
-  const auto memory = ProjectMemory(evaluation, model->weights(), lengths, memory_rows, projected);
-  for (size_t f = 0; f < fresh.size(); ++f) {
-    std::unique_ptr<GenerationTask>& task = tasks[fresh[f]];
+  source_statuses_ = RunEncoder(evaluation, model->weights(), sources_, memory_rows);
+  const std::vector<absl::Status>& projected =
+      ProjectMemory(evaluation, model->weights(), source_lengths_, memory_rows, memories_);
+  for (size_t f = 0; f < fresh_.size(); ++f) {
+    std::unique_ptr<GenerationTask>& task = turn_[fresh_[f]];
     absl::Status status = context_.Check(*task->job().token);
-    for (const absl::Status& fault : {encoded[f], projected[f]}) {
-      if (status.ok() && !fault.ok())
-        status = absl::Status(fault.code(), absl::StrCat("source: ", fault.message()));
+    if (const absl::Status& fault = source_statuses_[f].ok() ? projected[f] : source_statuses_[f];
+        status.ok() && !fault.ok()) {
+      status = absl::Status(fault.code(), absl::StrCat("source: ", fault.message()));
     }
     if (status.ok()) {
-      task->Prepare(memory[f]);
+      task->Prepare(context_.workspace.key_value_pool, std::move(memories_[f]));
     } else {
       End(task, status);
     }
   }
+  memories_.clear();
 }
 
-void ActiveGenerations::Decode(Tasks& tasks) {
-  tasks.erase(std::remove(tasks.begin(), tasks.end(), nullptr), tasks.end());
-  if (tasks.empty()) return;
-  const std::shared_ptr<const LoadedModel> model = tasks.front()->job().model;
+MatrixView<const float> ActiveGenerations::Logits(Evaluation& evaluation, const ModelWeights& weights,
+                                                  MatrixView<const float> hidden) {
+  const ModelConfig& config = weights.config;
+  const absl::Span<const RowRange> sequences = evaluation.sequences();
+  // Only the last position of each sequence chooses a token.
+  const MatrixView<float> last =
+      context_.workspace.Rows(Workspace::kNormed, sequences.size(), config.hidden_size);
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    std::copy_n(hidden.row(sequences[s].first + sequences[s].count - 1), config.hidden_size, last.row(s));
+  }
+  const MatrixView<float> logits =
+      ExecutorContext::Rows(context_.head_rows, sequences.size(), config.head.size);
+  evaluation.Apply(*weights.head, last, logits);
+  evaluation.NextStage();
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    if (!context_.kernels.all_finite(logits.row(s), logits.cols)) {
+      evaluation.Fail(s, sequences[s].position + sequences[s].count - 1, "a head output", -1);
+    }
+  }
+  return logits;
+}
+
+void ActiveGenerations::Decode() {
+  turn_.erase(std::remove(turn_.begin(), turn_.end(), nullptr), turn_.end());
+  if (turn_.empty()) return;
+  const std::shared_ptr<const LoadedModel> model = turn_.front()->job().model;
   const ModelConfig& config = model->config();
-  PieceRecorder recorder(config, PieceRecorder::Stack::kDecoder);
-  std::vector<DecoderInput> inputs;
+  std::optional<PieceRecorder> recorder;
+  if (std::any_of(turn_.begin(), turn_.end(), [](const auto& task) { return task->wants_pieces(); })) {
+    recorder.emplace(config, PieceRecorder::Stack::kDecoder);
+  }
+  inputs_.clear();
   size_t rows = 0;
-  for (const std::unique_ptr<GenerationTask>& task : tasks) {
+  for (const std::unique_ptr<GenerationTask>& task : turn_) {
     task->CountRows(task->PendingRows());
     for (GenerationTask::Beam& beam : task->beams()) {
-      const size_t memory = beam.cache.memory == nullptr ? 0 : beam.cache.memory->tokens;
-      recorder.AddSequence(task->job().work.options.pieces, beam.cache.length(), beam.pending.size(), 0,
-                           memory);
-      inputs.push_back({{beam.pending, {}}, &beam.cache});
-      rows += beam.pending.size();
+      const absl::Span<const int32_t> pending = task->Pending(beam);
+      if (recorder.has_value()) {
+        recorder->AddSequence(task->job().work.options.pieces, beam.cache.length(), pending.size(), 0,
+                              beam.cache.memory_tokens());
+      }
+      inputs_.push_back({{pending, {}}, &beam.cache});
+      rows += pending.size();
     }
   }
   context_.batches.fetch_add(1, std::memory_order_relaxed);
   context_.tokens.fetch_add(rows, std::memory_order_relaxed);
   const auto keep_going = [&] {
-    return std::any_of(tasks.begin(), tasks.end(),
+    return std::any_of(turn_.begin(), turn_.end(),
                        [&](const auto& task) { return context_.Check(*task->job().token).ok(); });
   };
   Evaluation evaluation(config, context_.kernels, *context_.pool, context_.workspace,
-                        recorder.wanted() ? &recorder : nullptr, keep_going);
+                        recorder.has_value() ? &*recorder : nullptr, keep_going);
   const MatrixView<float> hidden = ExecutorContext::Rows(context_.hidden_rows, rows, config.hidden_size);
-  RunDecoder(evaluation, model->weights(), inputs, hidden);
-
-  // Only the last position of each sequence chooses a token.
-  const MatrixView<float> last =
-      context_.workspace.Rows(Workspace::kNormed, inputs.size(), config.hidden_size);
-  for (size_t s = 0; s < inputs.size(); ++s) {
-    const RowRange range = evaluation.sequences()[s];
-    std::copy_n(hidden.row(range.first + range.count - 1), config.hidden_size, last.row(s));
-  }
-  const MatrixView<float> logits = ExecutorContext::Rows(context_.head_rows, inputs.size(), config.head.size);
-  evaluation.Apply(*model->weights().head, last, logits);
-  evaluation.NextStage();
-  for (size_t s = 0; s < inputs.size(); ++s) {
-    const RowRange range = evaluation.sequences()[s];
-    if (!context_.kernels.all_finite(logits.row(s), logits.cols)) {
-      evaluation.Fail(s, range.position + range.count - 1, "a head output", -1);
-    }
-  }
+  RunDecoder(evaluation, model->weights(), inputs_, hidden);
+  const MatrixView<const float> logits = Logits(evaluation, model->weights(), hidden);
 
   size_t first = 0;
   const absl::Time now = context_.clock.Now();
-  for (std::unique_ptr<GenerationTask>& task : tasks) {
+  for (std::unique_ptr<GenerationTask>& task : turn_) {
     const size_t beams = task->beams().size();
     absl::Status status = context_.Check(*task->job().token);
     for (size_t s = first; s < first + beams && status.ok(); ++s) status = evaluation.statuses()[s];
+    const PieceRecorder* const pieces = recorder.has_value() ? &*recorder : nullptr;
     if (!status.ok()) {
       End(task, status);
-    } else if (task->Advance(logits.Rows(first, beams), recorder, first, now)) {
+    } else if (task->Advance(logits.Rows(first, beams), pieces, first, now, choice_)) {
       End(task, absl::OkStatus());
     }
     first += beams;

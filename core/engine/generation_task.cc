@@ -4,29 +4,36 @@
 #include <cmath>
 #include <utility>
 
-#include "core/engine/token_choice.h"
-
 namespace splineserve {
 
 GenerationTask::GenerationTask(std::unique_ptr<GenerationJob> job, absl::Time started)
     : job_(std::move(job)), started_(started), random_(job_->work.options.seed) {}
 
-void GenerationTask::Prepare(std::shared_ptr<const MemoryKeyValues> memory) {
+void GenerationTask::Prepare(KeyValuePool& pool, std::shared_ptr<const KeyValues> memory) {
   const CheckedGeneration& work = job_->work;
-  // Room for what most generations need; longer ones grow by doubling.
-  constexpr size_t kFirstTokens = 64;
-  const size_t tokens =
-      std::min(work.prompt.size() + work.options.max_new_tokens, work.prompt.size() + kFirstTokens);
-  Beam beam;
-  beam.cache = KeyValueCache(config(), tokens, std::move(memory));
-  beam.pending = work.prompt;
-  beams_.push_back(std::move(beam));
+  // 256 KB of tokens are enough for 16 beams of 1,024; longer searches grow by doubling.
+  constexpr size_t kMaxReservedNodes = 16384;
+  tokens_.Reserve(std::min(work.beams * work.options.max_new_tokens, kMaxReservedNodes));
+  beams_.resize(work.beams);
+  if (work.options.strategy == GenerationStrategy::kBeam) next_beams_.resize(work.beams);
+  for (std::vector<Beam>* beams : {&beams_, &next_beams_}) {
+    for (Beam& beam : *beams) {
+      beam.cache = KeyValueCache::ForGeneration(&pool, config(), work.prompt.size(), memory);
+      beam.cache.own.ReserveList(work.prompt.size() + work.options.max_new_tokens);
+    }
+  }
+  alive_ = 1;
+}
+
+absl::Span<const int32_t> GenerationTask::Pending(const Beam& beam) const {
+  if (beam.last == TokenTree::kRoot) return job_->work.prompt;
+  return {&tokens_[beam.last].id, 1};
 }
 
 size_t GenerationTask::PendingRows() const {
   if (!prepared()) return job_->work.prompt.size() + job_->work.source.length();
   size_t rows = 0;
-  for (const Beam& beam : beams_) rows += beam.pending.size();
+  for (size_t b = 0; b < alive_; ++b) rows += Pending(beams_[b]).size();
   return rows;
 }
 
@@ -37,51 +44,62 @@ std::optional<FinishReason> GenerationTask::Ends(int32_t id) const {
   return std::nullopt;
 }
 
-GenerationTask::StepPiece GenerationTask::RecordPieces(Beam& beam, const PieceRecorder& recorder,
-                                                       size_t index) {
-  StepPiece step;
-  if (job_->work.options.pieces.detail == PieceDetail::kNone) return step;
-  const size_t count = recorder.tokens(index);
-  for (size_t t = 0; t < count; ++t) {
-    TokenPiece piece = recorder.Take(index, t);
-    beam.position_ids.push_back({piece.id, {}, 0});
-    if (t + 1 < count) {
-      prompt_pieces_.push_back(std::move(piece));  // only the first step has several positions, and one beam
-    } else {
-      step.last = std::move(piece);
+void GenerationTask::RecordPieces(const PieceRecorder& recorder, size_t first) {
+  for (size_t b = 0; b < alive_; ++b) {
+    // Only the first step has several positions, and one beam.
+    const size_t last = recorder.tokens(first + b) - 1;
+    for (size_t t = 0; t < last; ++t) {
+      prompt_pieces_.push_back(recorder.Take(first + b, t));
+      prompt_ids_.push_back({prompt_pieces_.back().id, {}, 0});
     }
+    pieces_.push_back(recorder.Take(first + b, last));
   }
-  return step;
 }
 
-GeneratedToken GenerationTask::MakeToken(int32_t id, double log_probability,
+int32_t GenerationTask::StepPiece(size_t beam) const {
+  return wants_pieces() ? static_cast<int32_t>(pieces_.size() - alive_ + beam) : kNoPiece;
+}
+
+std::optional<TokenPiece> GenerationTask::SendablePiece(int32_t piece) {
+  if (piece == kNoPiece) return std::nullopt;
+  TokenPiece& kept = pieces_[static_cast<size_t>(piece)];
+  if (job_->work.options.strategy == GenerationStrategy::kBeam) return kept;
+  TokenPiece whole = std::move(kept);
+  kept = {whole.id, {}, 0};
+  return whole;
+}
+
+GeneratedToken GenerationTask::MakeToken(int32_t id, float log_probability,
                                          std::optional<TokenPiece> piece) const {
   const std::optional<Vocabulary>& vocabulary = job_->model->decoder_vocabulary();
-  return {id, vocabulary.has_value() ? vocabulary->entry(id) : std::string(),
-          static_cast<float>(log_probability), std::move(piece)};
+  return {id, vocabulary.has_value() ? vocabulary->entry(id) : std::string(), log_probability,
+          std::move(piece)};
 }
 
-Hypothesis GenerationTask::Finish(const Beam& beam, FinishReason reason, double log_probability,
-                                  std::optional<TokenPiece> end_piece, size_t scored_tokens,
-                                  bool with_pieces) const {
+Hypothesis GenerationTask::Finish(int32_t last, FinishReason reason, double log_probability,
+                                  int32_t end_piece) {
+  const GenerateRequest& options = job_->work.options;
+  const bool beam_search = options.strategy == GenerationStrategy::kBeam;
   Hypothesis hypothesis;
   std::vector<int32_t> ids;
-  for (const GeneratedToken& token : beam.tokens) {
-    ids.push_back(token.id);
-    hypothesis.tokens.push_back({token.id, token.text, token.log_probability, {}});
-    if (with_pieces) hypothesis.tokens.back().piece = token.piece;
+  std::vector<TokenPiece> position_ids = prompt_ids_;
+  for (const TokenTree::Node& node : tokens_.Path(last)) {
+    ids.push_back(node.id);
+    // The token events of the other strategies have carried their pieces.
+    hypothesis.tokens.push_back(
+        MakeToken(node.id, node.log_probability, beam_search ? SendablePiece(node.piece) : std::nullopt));
+    if (node.piece != kNoPiece) position_ids.push_back({pieces_[static_cast<size_t>(node.piece)].id, {}, 0});
   }
+  hypothesis.end_piece = SendablePiece(end_piece);
+  if (hypothesis.end_piece.has_value()) position_ids.push_back({hypothesis.end_piece->id, {}, 0});
+  hypothesis.sequence_id = SequenceId(position_ids);
   if (const auto& vocabulary = job_->model->decoder_vocabulary(); vocabulary.has_value()) {
     hypothesis.text = vocabulary->Decode(ids);
   }
-  const GenerateRequest& options = job_->work.options;
-  const double length = static_cast<double>(std::max<size_t>(scored_tokens, 1));
-  hypothesis.score = static_cast<float>(options.strategy == GenerationStrategy::kBeam
-                                            ? log_probability / std::pow(length, options.length_penalty)
-                                            : log_probability);
+  hypothesis.score = static_cast<float>(
+      beam_search ? log_probability / std::pow(static_cast<double>(steps_), options.length_penalty)
+                  : log_probability);
   hypothesis.finish_reason = reason;
-  hypothesis.end_piece = std::move(end_piece);
-  hypothesis.sequence_id = SequenceId(beam.position_ids);
   return hypothesis;
 }
 
@@ -105,96 +123,92 @@ bool GenerationTask::SendFinal(std::vector<Hypothesis> hypotheses, absl::Time no
   return true;
 }
 
-bool GenerationTask::Advance(MatrixView<const float> logits, const PieceRecorder& recorder, size_t first,
-                             absl::Time now) {
+bool GenerationTask::Advance(MatrixView<const float> logits, const PieceRecorder* recorder, size_t first,
+                             absl::Time now, Scratch& scratch) {
   ++steps_;
-  std::vector<StepPiece> pieces;
-  for (size_t b = 0; b < beams_.size(); ++b) pieces.push_back(RecordPieces(beams_[b], recorder, first + b));
-  if (job_->work.options.strategy == GenerationStrategy::kBeam)
-    return AdvanceBeams(logits, std::move(pieces), now);
-  return AdvanceSingle({logits.row(0), logits.cols}, std::move(pieces[0]), now);
+  if (wants_pieces()) RecordPieces(*recorder, first);
+  if (job_->work.options.strategy == GenerationStrategy::kBeam) return AdvanceBeams(logits, now, scratch);
+  return AdvanceSingle({logits.row(0), logits.cols}, now, scratch);
 }
 
-bool GenerationTask::AdvanceSingle(absl::Span<const float> logits, StepPiece piece, absl::Time now) {
+bool GenerationTask::AdvanceSingle(absl::Span<const float> logits, absl::Time now, Scratch& scratch) {
   const GenerateRequest& options = job_->work.options;
   Beam& beam = beams_[0];
   const int32_t id = options.strategy == GenerationStrategy::kSample
-                         ? SampleToken(logits, options.temperature, options.top_k, random_)
+                         ? SampleToken(logits, options.temperature, options.top_k, random_, scratch.choice)
                          : ArgMax(logits);
-  const double log_probability = LogSoftmax(logits)[id];
+  const double log_probability = logits[id] - LogSumExp(logits);
   beam.log_probability += log_probability;
-  if (const std::optional<FinishReason> reason = Ends(id)) {
-    return SendFinal({Finish(beam, *reason, beam.log_probability, std::move(piece.last), steps_, false)},
-                     now);
-  }
-  GeneratedToken token = MakeToken(id, log_probability, std::move(piece.last));
-  beam.tokens.push_back({token.id, token.text, token.log_probability, {}});
-  beam.pending = {id};
-  if (!SendToken(std::move(token))) return true;
-  if (steps_ < options.max_new_tokens) return false;
-  return SendFinal({Finish(beam, FinishReason::kLength, beam.log_probability, std::nullopt, steps_, false)},
-                   now);
+  const auto finish = [&](FinishReason reason, int32_t end_piece) {
+    std::vector<Hypothesis> hypotheses;
+    hypotheses.push_back(Finish(beam.last, reason, beam.log_probability, end_piece));
+    return SendFinal(std::move(hypotheses), now);
+  };
+  if (const std::optional<FinishReason> reason = Ends(id)) return finish(*reason, StepPiece(0));
+  beam.last = tokens_.Add({beam.last, id, static_cast<float>(log_probability), StepPiece(0)});
+  if (!SendToken(MakeToken(id, static_cast<float>(log_probability), SendablePiece(StepPiece(0)))))
+    return true;
+  return steps_ >= options.max_new_tokens && finish(FinishReason::kLength, kNoPiece);
 }
 
-bool GenerationTask::AdvanceBeams(MatrixView<const float> logits, std::vector<StepPiece> pieces,
-                                  absl::Time now) {
-  const GenerateRequest& options = job_->work.options;
-  const size_t width = options.beam_width;
-  struct Candidate {
-    size_t beam;
-    int32_t id;
-    double log_probability, sum;
-  };
+size_t GenerationTask::ChooseContinuations(MatrixView<const float> logits, Scratch& scratch) {
+  const size_t width = job_->work.options.beam_width;
+  std::vector<Candidate>& candidates = scratch.candidates;
+  candidates.clear();
   // Twice the width: even if half of the best candidates end their sequences, enough remain to go on with.
-  std::vector<Candidate> candidates;
-  for (size_t b = 0; b < beams_.size(); ++b) {
+  for (size_t b = 0; b < alive_; ++b) {
     const absl::Span<const float> row(logits.row(b), logits.cols);
-    const std::vector<double> log_probabilities = LogSoftmax(row);
-    for (int32_t id : TopIndices(row, 2 * width)) {
-      candidates.push_back({b, id, log_probabilities[id], beams_[b].log_probability + log_probabilities[id]});
+    const double log_sum = LogSumExp(row);
+    for (int32_t id : TopIndices(row, 2 * width, scratch.choice)) {
+      const double log_probability = row[id] - log_sum;
+      candidates.push_back(
+          {b, id, log_probability, beams_[b].log_probability + log_probability, candidates.size()});
     }
   }
-  // Stable: of equal sums, the better beam's, then the smaller id's, comes first.
-  std::stable_sort(candidates.begin(), candidates.end(),
-                   [](const Candidate& a, const Candidate& b) { return a.sum > b.sum; });
+  // Of equal sums, the better beam's, then the smaller id's, comes first. (std::stable_sort would allocate.)
+  std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
+    return a.sum != b.sum ? a.sum > b.sum : a.order < b.order;
+  });
 
-  std::vector<Candidate> alive;
-  for (size_t rank = 0; rank < candidates.size() && alive.size() < width && ended_.size() < width; ++rank) {
+  size_t alive = 0;
+  for (size_t rank = 0; rank < candidates.size() && alive < width && ended_.size() < width; ++rank) {
     const Candidate& candidate = candidates[rank];
     if (const std::optional<FinishReason> reason = Ends(candidate.id)) {
       if (rank < width) {
-        ended_.push_back(Finish(beams_[candidate.beam], *reason, candidate.sum, pieces[candidate.beam].last,
-                                steps_, true));
+        ended_.push_back(
+            Finish(beams_[candidate.beam].last, *reason, candidate.sum, StepPiece(candidate.beam)));
       }
     } else {
-      alive.push_back(candidate);
+      candidates[alive++] = candidate;
     }
   }
+  return alive;
+}
 
-  std::vector<size_t> children(beams_.size(), 0);
-  for (const Candidate& candidate : alive) ++children[candidate.beam];
-  std::vector<Beam> next;
-  for (const Candidate& candidate : alive) {
-    Beam& parent = beams_[candidate.beam];
-    const bool last_child = --children[candidate.beam] == 0;
-    Beam child;
-    if (last_child) {
-      child = std::move(parent);
-    } else {
-      child = {parent.cache.Clone(), {}, parent.tokens, parent.position_ids, 0};
-    }
-    child.tokens.push_back(MakeToken(candidate.id, candidate.log_probability, pieces[candidate.beam].last));
-    child.pending = {candidate.id};
+bool GenerationTask::AdvanceBeams(MatrixView<const float> logits, absl::Time now, Scratch& scratch) {
+  const GenerateRequest& options = job_->work.options;
+  const size_t width = options.beam_width;
+  const size_t alive = ChooseContinuations(logits, scratch);
+
+  for (size_t i = 0; i < alive; ++i) {
+    const Candidate& candidate = scratch.candidates[i];
+    const Beam& parent = beams_[candidate.beam];
+    Beam& child = next_beams_[i];
+    child.cache = parent.cache;
+    child.last = tokens_.Add({parent.last, candidate.id, static_cast<float>(candidate.log_probability),
+                              StepPiece(candidate.beam)});
     child.log_probability = candidate.sum;
-    next.push_back(std::move(child));
   }
-  beams_ = std::move(next);
+  beams_.swap(next_beams_);
+  // Whoever is now alone with a chunk goes on writing to it; the others copy what is in it.
+  for (size_t b = 0; b < alive_; ++b) next_beams_[b].cache.own.Clear();
+  alive_ = alive;
 
   const bool out_of_tokens = steps_ >= options.max_new_tokens;
-  if (ended_.size() < width && !out_of_tokens && !beams_.empty()) return false;
+  if (ended_.size() < width && !out_of_tokens && alive_ != 0) return false;
   if (ended_.size() < width) {
-    for (const Beam& beam : beams_) {
-      ended_.push_back(Finish(beam, FinishReason::kLength, beam.log_probability, std::nullopt, steps_, true));
+    for (size_t b = 0; b < alive_; ++b) {
+      ended_.push_back(Finish(beams_[b].last, FinishReason::kLength, beams_[b].log_probability, kNoPiece));
     }
   }
   std::stable_sort(ended_.begin(), ended_.end(),

@@ -6,37 +6,34 @@
 
 namespace splineserve {
 
-std::vector<double> LogSoftmax(absl::Span<const float> logits) {
+double LogSumExp(absl::Span<const float> logits) {
   const double max = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
   for (float logit : logits) sum += std::exp(logit - max);
-  const double log_sum = max + std::log(sum);
-  std::vector<double> result;
-  result.reserve(logits.size());
-  for (float logit : logits) result.push_back(logit - log_sum);
-  return result;
+  return max + std::log(sum);
 }
 
 int32_t ArgMax(absl::Span<const float> logits) {
   return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
-std::vector<int32_t> TopIndices(absl::Span<const float> logits, size_t count) {
-  std::vector<int32_t> order(logits.size());
+absl::Span<const int32_t> TopIndices(absl::Span<const float> logits, size_t count, ChoiceScratch& scratch) {
+  std::vector<int32_t>& order = scratch.order;
+  order.resize(logits.size());
   std::iota(order.begin(), order.end(), 0);
   count = std::min(count, order.size());
   std::partial_sort(
       order.begin(), order.begin() + static_cast<ptrdiff_t>(count), order.end(),
       [&](int32_t a, int32_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; });
-  order.resize(count);
-  return order;
+  return {order.data(), count};
 }
 
-int32_t SampleToken(absl::Span<const float> logits, double temperature, size_t top_k,
-                    std::mt19937_64& random) {
-  const std::vector<int32_t> order = TopIndices(logits, top_k == 0 ? logits.size() : top_k);
+int32_t SampleToken(absl::Span<const float> logits, double temperature, size_t top_k, std::mt19937_64& random,
+                    ChoiceScratch& scratch) {
+  const absl::Span<const int32_t> order = TopIndices(logits, top_k == 0 ? logits.size() : top_k, scratch);
   const double max = logits[order.front()];
-  std::vector<double> cumulative;
+  std::vector<double>& cumulative = scratch.cumulative;
+  cumulative.clear();
   double sum = 0;
   for (int32_t id : order) cumulative.push_back(sum += std::exp((logits[id] - max) / temperature));
   // 53 random bits in [0, 1). std::uniform_real_distribution would differ between standard libraries.

@@ -294,7 +294,8 @@ absl::StatusOr<CheckedEvaluation> CheckDecode(const LoadedModel& model, DecodeRe
                      (checked.head ? OutputBytes(HeadRows(config, n), config.head.size)
                                    : OutputBytes(n, config.hidden_size)) +
                      n * PieceBytes(config, checked.pieces, config.num_decoder_layers, n, m) +
-                     KeyValueCache::BytesFor(config, n, m) + (m == 0 ? 0 : SequenceBytes(checked.sources[i]));
+                     KeyValueCache::BytesForTokens(config, n, m) +
+                     (m == 0 ? 0 : SequenceBytes(checked.sources[i]));
   }
   return checked;
 }
@@ -379,13 +380,14 @@ absl::StatusOr<CheckedGeneration> CheckGenerate(const LoadedModel& model, Genera
   const size_t memory = checked.source.length();
   checked.first_step = WorkOf(config, memory, checked.prompt.size(), /*head=*/false);  // of one row only
   const size_t beam =
-      KeyValueCache::BytesFor(config, length, memory) +
       length * (sizeof(GeneratedToken) +
                 PieceBytes(config, request.pieces, config.num_decoder_layers, length, memory));
-  // While a step replaces beams by their continuations, old and new ones are in memory.
+  // At the end of a search its tokens and pieces and the hypotheses made of them are in memory.
   checked.bytes = SequenceBytes(checked.source) + checked.prompt.size() * sizeof(int32_t) +
                   request.stop_ids.size() * sizeof(int32_t) +
-                  (checked.beams == 1 ? 1 : 2 * checked.beams) * beam;
+                  (checked.beams == 1 ? 1 : 2 * checked.beams) * beam +
+                  KeyValueCache::BytesForGeneration(config, checked.prompt.size(), request.max_new_tokens,
+                                                    memory, checked.beams);
   checked.options = std::move(request);
   return checked;
 }

@@ -137,6 +137,11 @@ struct KernelSet {
   void (*product)(const float* x, size_t x_stride, size_t rows, const PackedView& w, const float* bias,
                   float scale, float* out, size_t out_stride);
 
+  // Goes on with chains: the product with scale 1, each chain starting at what out[r][n] holds. A chain over
+  // parts of the rows of x and w, in order, is the chain over the whole, bit for bit.
+  void (*continue_product)(const float* x, size_t x_stride, size_t rows, const PackedView& w, float* out,
+                           size_t out_stride);
+
   // The product followed by the ReLU gate while the numbers are still in registers: out[r][n] = gate(scale *
   // chain). `w` must start at a panel whose first column is a multiple of 8 of what the bits count.
   void (*gated_product)(const float* x, size_t x_stride, size_t rows, const PackedView& w, const float* bias,
@@ -153,6 +158,10 @@ struct KernelSet {
   // multiply-adds of 16 lanes.
   void (*sparse_product)(const OpenLists& x, size_t rows, const PackedView& w, const float* bias, float* out,
                          size_t out_stride);
+
+  // continue_product of rows given by their lists.
+  void (*continue_sparse_product)(const OpenLists& x, size_t rows, const PackedView& w, float* out,
+                                  size_t out_stride);
 
   // out[r][n] = x_r . w_n + bias[n] in the matrix's precision. kInt8: the sum of products is exact, then one
   // fma(sum, x scale * w scale, bias), so the same on every target. kBfloat16: summed in float32, in an order

@@ -39,9 +39,22 @@ inline constexpr char kName[] = "neon";
 #endif
 
 const KernelSet& Table() {
-  static constexpr KernelSet kTable = {kName,         kHardwareFma,        Product,  GatedProduct, ListOpen,
-                                       SparseProduct, LowPrecisionProduct, RoundRow, Gate,         AllFinite,
-                                       Add,           ScaleShift,          ScaleAdd, Divide};
+  static constexpr KernelSet kTable = {kName,
+                                       kHardwareFma,
+                                       Product,
+                                       ContinueProduct,
+                                       GatedProduct,
+                                       ListOpen,
+                                       SparseProduct,
+                                       ContinueSparseProduct,
+                                       LowPrecisionProduct,
+                                       RoundRow,
+                                       Gate,
+                                       AllFinite,
+                                       Add,
+                                       ScaleShift,
+                                       ScaleAdd,
+                                       Divide};
   return kTable;
 }
 

@@ -59,7 +59,8 @@ struct TilePlace {
   size_t ahead_step;
 };
 
-enum class TileEnd { kStore, kGate, kGateMargin };
+// kContinue: as kStore, from what `out` holds instead of the bias.
+enum class TileEnd { kStore, kContinue, kGate, kGateMargin };
 
 // One tile; columns is more than (V - 1) vectors and at most V.
 template <size_t R, size_t V, TileEnd kEnd>
@@ -69,13 +70,17 @@ HWY_NOINLINE void ProductTile(const ProductArguments& a, const TilePlace& place)
   FloatVector acc[R][V];
 #pragma GCC unroll 8
   for (size_t v = 0; v < V; ++v) {
-    FloatVector start = hn::Zero(d);
-    if (place.bias != nullptr) {
-      const float* p = place.bias + v * kLanes;
-      start = v + 1 < V || last == kLanes ? hn::LoadU(d, p) : LoadFirst(p, last);
-    }
+    const size_t count = v + 1 < V ? kLanes : last;
+    if constexpr (kEnd == TileEnd::kContinue) {
+      const float* p = a.out + place.row * a.out_stride + place.column + v * kLanes;
 #pragma GCC unroll 8
-    for (size_t r = 0; r < R; ++r) acc[r][v] = start;
+      for (size_t r = 0; r < R; ++r) acc[r][v] = LoadFirstOrAll(p + r * a.out_stride, count);
+    } else {
+      FloatVector start = hn::Zero(d);
+      if (place.bias != nullptr) start = LoadFirstOrAll(place.bias + v * kLanes, count);
+#pragma GCC unroll 8
+      for (size_t r = 0; r < R; ++r) acc[r][v] = start;
+    }
   }
 
   const float* row[R];
@@ -110,7 +115,7 @@ HWY_NOINLINE void ProductTile(const ProductArguments& a, const TilePlace& place)
     FloatVector number[V];
 #pragma GCC unroll 8
     for (size_t v = 0; v < V; ++v) number[v] = hn::Mul(scale, acc[r][v]);
-    if constexpr (kEnd != TileEnd::kStore) {
+    if constexpr (kEnd == TileEnd::kGate || kEnd == TileEnd::kGateMargin) {
       const GateSpec& spec = *a.gates;
       const size_t row_index = place.row + r;
       size_t gates = place.columns;
@@ -214,6 +219,12 @@ inline void Product(const float* x, size_t x_stride, size_t rows, const PackedVi
                     float scale, float* out, size_t out_stride) {
   ProductTiles<TileEnd::kStore>({x, x_stride, w.inner, scale, nullptr, out, out_stride, w.panel_width}, rows,
                                 w, bias);
+}
+
+inline void ContinueProduct(const float* x, size_t x_stride, size_t rows, const PackedView& w, float* out,
+                            size_t out_stride) {
+  ProductTiles<TileEnd::kContinue>({x, x_stride, w.inner, 1.0f, nullptr, out, out_stride, w.panel_width},
+                                   rows, w, nullptr);
 }
 
 inline void GatedProduct(const float* x, size_t x_stride, size_t rows, const PackedView& w, const float* bias,

@@ -108,6 +108,7 @@ struct SparseArguments {
   // which rows of a panel come next. 4096 by 1024 weights, 32 rows, 10 % open: 0.44 of the dense time
   // without.
   bool fetch_ahead;
+  bool from_out;  // chains start at what `out` holds, not at the bias
 };
 
 // Columns [column, column + columns) of one panel of kWidth columns; `w` points to the first of them.
@@ -130,7 +131,7 @@ HWY_NOINLINE void SparseColumns(const SparseArguments& a, const float* w, const 
       const float* value = a.x.value + r * a.x.stride;
       const uint32_t* starts = a.x.starts + r * a.x.starts_stride;
       float* row = out + r * out_stride;
-      const float* start = b == 0 ? bias : row;
+      const float* start = b == 0 && !a.from_out ? bias : row;
       if (a.rows <= 2) {
         SparseTile<V, kWidth, true>(index, value, starts[b], starts[b_end], w, start, columns, row);
       } else {
@@ -173,9 +174,10 @@ HWY_INLINE void SparsePanel(const SparseArguments& a, const float* panel, const 
   }
 }
 
-inline void SparseProduct(const OpenLists& x, size_t rows, const PackedView& w, const float* bias, float* out,
-                          size_t out_stride) {
-  SparseArguments a = {x, rows, OpenBlocks(w.inner), 1, w.panel_stride, false};
+// From the bias, or where `from_out` from what `out` holds.
+inline void SparseChains(const OpenLists& x, size_t rows, const PackedView& w, const float* bias,
+                         bool from_out, float* out, size_t out_stride) {
+  SparseArguments a = {x, rows, OpenBlocks(w.inner), 1, w.panel_stride, false, from_out};
   size_t open = 0;
   for (size_t r = 0; r < rows; ++r) open += x.starts[r * x.starts_stride + a.blocks];
   // How much of a panel to pass all rows over before going on. 128 k of 64 columns fill the first-level
@@ -207,6 +209,16 @@ inline void SparseProduct(const OpenLists& x, size_t rows, const PackedView& w, 
         break;
     }
   }
+}
+
+inline void SparseProduct(const OpenLists& x, size_t rows, const PackedView& w, const float* bias, float* out,
+                          size_t out_stride) {
+  SparseChains(x, rows, w, bias, /*from_out=*/false, out, out_stride);
+}
+
+inline void ContinueSparseProduct(const OpenLists& x, size_t rows, const PackedView& w, float* out,
+                                  size_t out_stride) {
+  SparseChains(x, rows, w, nullptr, /*from_out=*/true, out, out_stride);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -17,16 +17,41 @@ constexpr size_t kQueryBlock = 36;
 constexpr size_t kMinListedKeys = 32;
 
 // What storing one number of a key and of a value costs, in multiply-adds of a product.
-constexpr size_t kAppendWork = 32;
+constexpr size_t kStoreWork = 32;
 
 bool IsRelu(AttentionActivation activation) {
   return activation == AttentionActivation::kRelu || activation == AttentionActivation::kRelu2;
 }
 
-// One block of query rows of one head. Stateless but for the worker's scratch.
+// Makes room in every worker's scratch for blocks of these sequences: which worker gets which block is not
+// determined, and a worker that saw a large one late would allocate in the middle of a steady load.
+void ReserveScratch(Evaluation& evaluation, absl::Span<const KeyValues* const> keys) {
+  const bool gated = IsRelu(evaluation.config.attention_activation);
+  size_t most_rows = 0, most_columns = 0;
+  for (size_t s = 0; s < keys.size(); ++s) {
+    const size_t rows = std::min(kQueryBlock, evaluation.sequences()[s].count);
+    // Of what is there, not of what is used, which grows with every step.
+    const size_t columns = gated ? keys[s]->largest_chunk() : keys[s]->capacity();
+    if (rows <= most_rows && columns <= most_columns) continue;
+    most_rows = std::max(most_rows, rows);
+    most_columns = std::max(most_columns, columns);
+    for (size_t i = 0; i < evaluation.pool.threads(); ++i) {
+      Workspace::Worker& scratch = evaluation.workspace.worker(i);
+      scratch.gated.EnsureSize(rows * columns);
+      if (!gated) continue;
+      scratch.states.EnsureSize(rows);
+      scratch.widths.reserve(rows);
+      scratch.bits.reserve(rows);
+      scratch.open.Reserve(rows, columns);
+    }
+  }
+}
+
+// One block of query rows of one head. Walks the chunks of keys and values in ascending order; every chain
+// over values goes on from chunk to chunk. Stateless but for the worker's scratch.
 class HeadBlock {
  public:
-  HeadBlock(Evaluation& evaluation, const AttentionStage& stage, const HeadKeyValues& keys,
+  HeadBlock(Evaluation& evaluation, const AttentionStage& stage, const KeyValues& keys,
             const AttentionTask& task)
       : evaluation_(evaluation),
         config_(evaluation.config),
@@ -37,25 +62,14 @@ class HeadBlock {
 
   void Run(MatrixView<const float> query, MatrixView<float> attended, Workspace::Worker& scratch) {
     const size_t head_dim = config_.head_dim;
-    const size_t columns = Visible(task_.rows - 1);  // of the block's last row, which sees most
-    scratch.gated.EnsureSize(task_.rows * columns);
-    const MatrixView<float> scores(scratch.gated.data(), task_.rows, columns);
     const size_t row = range_.first + task_.first_row;
     const size_t column = task_.head * head_dim;
     const MatrixView<const float> queries(query.row(row) + column, task_.rows, head_dim, query.stride);
     const MatrixView<float> out(attended.row(row) + column, task_.rows, head_dim, attended.stride);
-    const PackedView values = keys_.Values(task_.head, columns);
     if (IsRelu(config_.attention_activation)) {
-      Gate(queries, scores, scratch);
-      if (columns < kMinListedKeys) {
-        Multiply(scores, values, out);
-      } else {
-        scratch.open.List(evaluation_.kernels, scores, scratch.states.data(), stage_.weights->sparse_below);
-        scratch.open.Multiply(evaluation_.kernels, values, nullptr, out);
-      }
+      Gated(queries, out, scratch);
     } else {
-      Smooth(queries, scores);
-      Multiply(scores, values, out);
+      Smooth(queries, out, scratch);
     }
     if (config_.attention_activation != AttentionActivation::kSoftmax &&
         config_.attention_normalizer == AttentionNormalizer::kVisible) {
@@ -66,8 +80,15 @@ class HeadBlock {
   }
 
  private:
+  // What the block sees of one chunk.
+  struct Part {
+    size_t first, tokens;
+    PackedView keys, values;
+  };
+
   size_t Position(size_t r) const { return range_.position + task_.first_row + r; }
   size_t Visible(size_t r) const { return stage_.causal ? Position(r) + 1 : keys_.length(); }
+  size_t Columns() const { return Visible(task_.rows - 1); }  // of the last row, which sees most
   GateGroupRef Group(size_t r) const {
     return {task_.sequence, Position(r), static_cast<size_t>(stage_.layer),
             stage_.site,    task_.head,  Visible(r)};
@@ -75,40 +96,98 @@ class HeadBlock {
   std::string_view ScoreName() const {
     return stage_.site == Site::kCrossAttention ? "a cross-attention score" : "a self-attention score";
   }
-  void Multiply(MatrixView<const float> weights, const PackedView& values, MatrixView<float> out) {
-    evaluation_.kernels.product(weights.data, weights.stride, weights.rows, values, nullptr, 1.0f, out.data,
-                                out.stride);
+
+  template <typename Body>
+  void ForParts(const Body& body) const {
+    const size_t columns = Columns();
+    for (size_t i = 0; i < keys_.chunks() && keys_.first_token(i) < columns; ++i) {
+      const KeyValueChunk& chunk = keys_.chunk(i);
+      const size_t first = keys_.first_token(i);
+      const size_t tokens = std::min(chunk.capacity(), columns - first);
+      body(Part{first, tokens, chunk.Keys(stage_.stored_layer, task_.head, tokens),
+                chunk.Values(stage_.stored_layer, task_.head, tokens)});
+    }
   }
 
-  // scores = ReLU(scale q . k); what a row must not see weighs zero: fma(0, v, acc) = acc.
-  void Gate(MatrixView<const float> queries, MatrixView<float> scores, Workspace::Worker& scratch) {
-    GateSink* const sink = evaluation_.gates;
-    const size_t rows = task_.rows;
-    scratch.states.EnsureSize(rows);
-    scratch.bits.clear();
-    scratch.widths.clear();
-    for (size_t r = 0; r < rows; ++r) {
-      scratch.states[r].Reset();
-      if (sink != nullptr) scratch.bits.push_back(sink->Bits(Group(r)));
-      if (stage_.causal) scratch.widths.push_back(static_cast<uint32_t>(Visible(r)));
+  // out = the chains over values so far.
+  void Multiply(MatrixView<const float> weights, const Part& part, MatrixView<float> out) {
+    const KernelSet& kernels = evaluation_.kernels;
+    if (part.first == 0) {
+      kernels.product(weights.data, weights.stride, weights.rows, part.values, nullptr, 1.0f, out.data,
+                      out.stride);
+    } else {
+      kernels.continue_product(weights.data, weights.stride, weights.rows, part.values, out.data, out.stride);
     }
+  }
+
+  // Weights ReLU(scale q . k).
+  void Gated(MatrixView<const float> queries, MatrixView<float> out, Workspace::Worker& scratch) {
+    GateSink* const sink = evaluation_.gates;
     const bool margins = sink != nullptr && sink->WantsMargin(task_.sequence);
-    const GateSpec spec = {config_.attention_activation == AttentionActivation::kRelu2, margins,
-                           stage_.causal ? scratch.widths.data() : nullptr,
-                           sink != nullptr ? scratch.bits.data() : nullptr, scratch.states.data()};
-    evaluation_.kernels.gated_product(queries.data, queries.stride, rows, keys_.Keys(task_.head, scores.cols),
-                                      nullptr, config_.attention_scale, spec, scores.data, scores.stride);
-    for (size_t r = 0; r < rows; ++r) {
+    BeginGates(scratch);
+    size_t passed = 0;  // tokens of the chunk before
+    ForParts([&](const Part& part) {
+      if (passed != 0) PassOver(passed, scratch);
+      passed = part.tokens;
+      const MatrixView<float> scores(scratch.gated.data(), task_.rows, part.tokens);
+      const GateSpec spec = {config_.attention_activation == AttentionActivation::kRelu2, margins,
+                             stage_.causal ? scratch.widths.data() : nullptr,
+                             sink != nullptr ? scratch.bits.data() : nullptr, scratch.states.data()};
+      evaluation_.kernels.gated_product(queries.data, queries.stride, task_.rows, part.keys, nullptr,
+                                        config_.attention_scale, spec, scores.data, scores.stride);
+      MultiplyOpen(scores, part, out, scratch);
+    });
+    for (size_t r = 0; r < task_.rows; ++r) {
       const GateRow gates = scratch.states[r].Summary(margins);
       if (!gates.finite) evaluation_.Fail(task_.sequence, Position(r), ScoreName(), stage_.layer);
       if (sink != nullptr && scratch.bits[r] != nullptr) sink->Record(Group(r), gates);
     }
   }
 
-  // scores = SoftMax or SoftPlus of scale q . k.
-  void Smooth(MatrixView<const float> queries, MatrixView<float> scores) {
-    evaluation_.kernels.product(queries.data, queries.stride, task_.rows, keys_.Keys(task_.head, scores.cols),
-                                nullptr, config_.attention_scale, scores.data, scores.stride);
+  // For the first chunk: how much of it each row sees (the rest weighs zero: fma(0, v, acc) = acc) and where
+  // its sign bits go.
+  void BeginGates(Workspace::Worker& scratch) {
+    scratch.bits.clear();
+    scratch.widths.clear();
+    for (size_t r = 0; r < task_.rows; ++r) {
+      scratch.states[r].Reset();
+      if (evaluation_.gates != nullptr) scratch.bits.push_back(evaluation_.gates->Bits(Group(r)));
+      if (stage_.causal) scratch.widths.push_back(static_cast<uint32_t>(Visible(r)));
+    }
+  }
+
+  // The same for the next chunk, `tokens` further on: a multiple of 8, so that its bits start at a byte.
+  static void PassOver(size_t tokens, Workspace::Worker& scratch) {
+    for (uint8_t*& bits : scratch.bits) {
+      if (bits != nullptr) bits += tokens / 8;
+    }
+    for (uint32_t& width : scratch.widths) width -= std::min(width, static_cast<uint32_t>(tokens));
+  }
+
+  void MultiplyOpen(MatrixView<const float> scores, const Part& part, MatrixView<float> out,
+                    Workspace::Worker& scratch) {
+    if (part.tokens < kMinListedKeys) {
+      Multiply(scores, part, out);
+      return;
+    }
+    // The states count the gates of all chunks so far: so must the limit.
+    const double counted = static_cast<double>(part.first + part.tokens) / static_cast<double>(part.tokens);
+    scratch.open.List(evaluation_.kernels, scores, scratch.states.data(),
+                      stage_.weights->sparse_below * counted);
+    if (part.first == 0) {
+      scratch.open.Multiply(evaluation_.kernels, part.values, nullptr, out);
+    } else {
+      scratch.open.Continue(evaluation_.kernels, part.values, out);
+    }
+  }
+
+  // Weights SoftMax or SoftPlus of scale q . k.
+  void Smooth(MatrixView<const float> queries, MatrixView<float> out, Workspace::Worker& scratch) {
+    const MatrixView<float> scores(scratch.gated.data(), task_.rows, Columns());
+    ForParts([&](const Part& part) {
+      evaluation_.kernels.product(queries.data, queries.stride, task_.rows, part.keys, nullptr,
+                                  config_.attention_scale, scores.data + part.first, scores.stride);
+    });
     for (size_t r = 0; r < task_.rows; ++r) {
       const size_t visible = Visible(r);
       if (!evaluation_.kernels.all_finite(scores.row(r), visible)) {
@@ -121,19 +200,20 @@ class HeadBlock {
       }
       std::fill(scores.row(r) + visible, scores.row(r) + scores.cols, 0.0f);
     }
+    ForParts([&](const Part& part) { Multiply(scores.Cols(part.first, part.tokens), part, out); });
   }
 
   Evaluation& evaluation_;
   const ModelConfig& config_;
   const AttentionStage& stage_;
-  const HeadKeyValues& keys_;
+  const KeyValues& keys_;
   const AttentionTask task_;
   const RowRange range_;
 };
 
 }  // namespace
 
-void Attend(Evaluation& evaluation, const AttentionStage& stage, absl::Span<const HeadKeyValues* const> keys,
+void Attend(Evaluation& evaluation, const AttentionStage& stage, absl::Span<const KeyValues* const> keys,
             MatrixView<const float> x, MatrixView<float> branch) {
   const ModelConfig& config = evaluation.config;
   const size_t rows = evaluation.rows();
@@ -153,6 +233,7 @@ void Attend(Evaluation& evaluation, const AttentionStage& stage, absl::Span<cons
       }
     }
   }
+  ReserveScratch(evaluation, keys);
   evaluation.NextStage();
   // Several small tasks a turn: eight blocks of a short sequence cost about what one turn of the pool does.
   const size_t turns = std::min(tasks.size(), 8 * evaluation.pool.threads());
@@ -166,8 +247,8 @@ void Attend(Evaluation& evaluation, const AttentionStage& stage, absl::Span<cons
   evaluation.Apply(stage.weights->output, attended, branch);
 }
 
-void AppendKeyValues(Evaluation& evaluation, const AttentionWeights& weights, int layer,
-                     MatrixView<const float> x, absl::Span<HeadKeyValues* const> caches) {
+void StoreKeyValues(Evaluation& evaluation, const AttentionWeights& weights, int layer, size_t stored_layer,
+                    MatrixView<const float> x, absl::Span<const KeyValues* const> caches) {
   const size_t rows = evaluation.rows();
   const size_t width = evaluation.config.attention_size();
   const MatrixView<float> key = evaluation.workspace.Rows(Workspace::kKey, rows, width);
@@ -176,14 +257,13 @@ void AppendKeyValues(Evaluation& evaluation, const AttentionWeights& weights, in
   evaluation.Apply(weights.value, x, value);
   evaluation.CheckFinite(key, "a key", layer);
   evaluation.CheckFinite(value, "a value", layer);
-  for (size_t s = 0; s < caches.size(); ++s) caches[s]->Grow(evaluation.sequences()[s].count);
   const size_t heads = evaluation.config.num_attention_heads;
   evaluation.ForRows(caches.size() * heads,
-                     kAppendWork * width / heads * rows / std::max<size_t>(caches.size(), 1),
+                     kStoreWork * width / heads * rows / std::max<size_t>(caches.size(), 1),
                      [&](size_t first, size_t count, size_t) {
                        for (size_t i = first; i < first + count; ++i) {
                          const RowRange range = evaluation.sequences()[i / heads];
-                         caches[i / heads]->Store(i % heads, key.Rows(range.first, range.count),
+                         caches[i / heads]->Store(stored_layer, i % heads, key.Rows(range.first, range.count),
                                                   value.Rows(range.first, range.count));
                        }
                      });

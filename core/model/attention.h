@@ -21,19 +21,20 @@ struct AttentionStage {
   const AttentionWeights* weights = nullptr;
   Site site = Site::kSelfAttention;
   int layer = 0;
-  bool causal = false;  // the token at position p sees keys 0..p only
+  bool causal = false;      // the token at position p sees keys 0..p only
+  size_t stored_layer = 0;  // of `keys`: the encoder keeps one layer at a time
 };
 
 // branch = o_proj(attention(queries of x)). x and branch are [rows, hidden_size]; x is already normed as the
 // placement asks. Reports gates of every (token, head) if the activation is ReLU; fails sequences whose
 // queries or scores are not finite.
-void Attend(Evaluation& evaluation, const AttentionStage& stage, absl::Span<const HeadKeyValues* const> keys,
+void Attend(Evaluation& evaluation, const AttentionStage& stage, absl::Span<const KeyValues* const> keys,
             MatrixView<const float> x, MatrixView<float> branch);
 
-// Projects x (rows of the current sequences) to keys and values and appends them to `caches[s]`, which must
-// be distinct.
-void AppendKeyValues(Evaluation& evaluation, const AttentionWeights& weights, int layer,
-                     MatrixView<const float> x, absl::Span<HeadKeyValues* const> caches);
+// Projects x (rows of the current sequences) to keys and values and stores them as one layer's of the last
+// tokens of `caches[s]`, which must be distinct and have been grown by them.
+void StoreKeyValues(Evaluation& evaluation, const AttentionWeights& weights, int layer, size_t stored_layer,
+                    MatrixView<const float> x, absl::Span<const KeyValues* const> caches);
 
 }  // namespace splineserve
 

@@ -9,36 +9,31 @@
 
 namespace splineserve {
 
-std::vector<std::shared_ptr<const MemoryKeyValues>> ProjectMemory(Evaluation& evaluation,
-                                                                  const ModelWeights& weights,
-                                                                  absl::Span<const size_t> lengths,
-                                                                  MatrixView<const float> memory,
-                                                                  std::vector<absl::Status>& statuses) {
+const std::vector<absl::Status>& ProjectMemory(Evaluation& evaluation, const ModelWeights& weights,
+                                               absl::Span<const size_t> lengths,
+                                               MatrixView<const float> memory,
+                                               std::vector<std::shared_ptr<const KeyValues>>& projected) {
   const ModelConfig& config = weights.config;
-  std::vector<RowRange> ranges;
+  Workspace& workspace = evaluation.workspace;
+  workspace.ranges.clear();
+  workspace.caches.clear();
+  projected.clear();
   size_t rows = 0;
   for (size_t length : lengths) {
-    ranges.push_back({rows, length, 0});
+    workspace.ranges.push_back({rows, length, 0});
     rows += length;
+    auto keys =
+        std::make_shared<KeyValues>(&workspace.key_value_pool, KeyValueShape::OfDecoder(config), length);
+    keys->Grow(length);
+    workspace.caches.push_back(keys.get());
+    projected.push_back(std::move(keys));
   }
-  evaluation.Begin("decoder", ranges);
-  std::vector<std::shared_ptr<MemoryKeyValues>> result;
-  for (size_t length : lengths) {
-    auto memory_keys = std::make_shared<MemoryKeyValues>();
-    memory_keys->tokens = length;
-    for (size_t l = 0; l < config.num_decoder_layers; ++l) {
-      memory_keys->layers.emplace_back(config.num_attention_heads, config.head_dim, length);
-    }
-    result.push_back(std::move(memory_keys));
-  }
+  evaluation.Begin("decoder", workspace.ranges);
   for (size_t l = 0; l < config.num_decoder_layers && evaluation.KeepGoing(); ++l) {
-    std::vector<HeadKeyValues*> caches;
-    for (const auto& memory_keys : result) caches.push_back(&memory_keys->layers[l]);
-    AppendKeyValues(evaluation, *weights.decoder->layers[l].cross_attention, static_cast<int>(l), memory,
-                    absl::MakeSpan(caches));
+    StoreKeyValues(evaluation, *weights.decoder->layers[l].cross_attention, static_cast<int>(l), l, memory,
+                   workspace.caches);
   }
-  statuses = evaluation.statuses();
-  return {result.begin(), result.end()};
+  return evaluation.statuses();
 }
 
 const std::vector<absl::Status>& RunDecoder(Evaluation& evaluation, const ModelWeights& weights,
@@ -50,11 +45,16 @@ const std::vector<absl::Status>& RunDecoder(Evaluation& evaluation, const ModelW
   std::vector<SequenceInput>& tokens = workspace.inputs;
   ranges.clear();
   tokens.clear();
+  workspace.caches.clear();
+  workspace.memories.clear();
   size_t rows = 0;
   for (const DecoderInput& input : inputs) {
     ranges.push_back({rows, input.tokens.length(), input.cache->length()});
     tokens.push_back(input.tokens);
     rows += input.tokens.length();
+    input.cache->own.Grow(input.tokens.length());
+    workspace.caches.push_back(&input.cache->own);
+    workspace.memories.push_back(input.cache->memory.get());
   }
   evaluation.Begin("decoder", ranges);
   Embed(evaluation, config.decoder_input(), stack, tokens, hidden);
@@ -64,22 +64,16 @@ const std::vector<absl::Status>& RunDecoder(Evaluation& evaluation, const ModelW
     const int index = static_cast<int>(l);
     SubLayer(evaluation, layer.self_attention.norm, index, hidden,
              [&](MatrixView<const float> x, MatrixView<float> branch) {
-               workspace.caches.clear();
-               for (const DecoderInput& input : inputs) workspace.caches.push_back(&input.cache->layers[l]);
-               AppendKeyValues(evaluation, layer.self_attention, index, x, absl::MakeSpan(workspace.caches));
-               workspace.visible.assign(workspace.caches.begin(), workspace.caches.end());
-               Attend(evaluation, {&layer.self_attention, Site::kSelfAttention, index, /*causal=*/true},
-                      workspace.visible, x, branch);
+               StoreKeyValues(evaluation, layer.self_attention, index, l, x, workspace.caches);
+               Attend(evaluation, {&layer.self_attention, Site::kSelfAttention, index, /*causal=*/true, l},
+                      workspace.caches, x, branch);
              });
     if (layer.cross_attention.has_value()) {
       SubLayer(evaluation, layer.cross_attention->norm, index, hidden,
                [&](MatrixView<const float> x, MatrixView<float> branch) {
-                 workspace.visible.clear();
-                 for (const DecoderInput& input : inputs) {
-                   workspace.visible.push_back(&input.cache->memory->layers[l]);
-                 }
-                 Attend(evaluation, {&*layer.cross_attention, Site::kCrossAttention, index, /*causal=*/false},
-                        workspace.visible, x, branch);
+                 Attend(evaluation,
+                        {&*layer.cross_attention, Site::kCrossAttention, index, /*causal=*/false, l},
+                        workspace.memories, x, branch);
                });
     }
     SubLayer(evaluation, layer.feed_forward.norm, index, hidden,

@@ -20,18 +20,18 @@ struct DecoderInput {
 };
 
 // Projects the encoder's final rows of each source, memory [sum of lengths, hidden_size] stacked, to keys and
-// values of every decoder layer's cross-attention. `statuses` has one entry a source; OUT_OF_RANGE where a
-// number overflows.
-std::vector<std::shared_ptr<const MemoryKeyValues>> ProjectMemory(Evaluation& evaluation,
-                                                                  const ModelWeights& weights,
-                                                                  absl::Span<const size_t> lengths,
-                                                                  MatrixView<const float> memory,
-                                                                  std::vector<absl::Status>& statuses);
+// values of every decoder layer's cross-attention: projected[i], immutable from then on, which all beams of a
+// source share. Returns one status a source, OUT_OF_RANGE where a number overflows, valid as
+// Evaluation::statuses.
+const std::vector<absl::Status>& ProjectMemory(Evaluation& evaluation, const ModelWeights& weights,
+                                               absl::Span<const size_t> lengths,
+                                               MatrixView<const float> memory,
+                                               std::vector<std::shared_ptr<const KeyValues>>& projected);
 
 // Evaluates the new tokens of every input (at least one each; caches distinct) and writes their final rows,
 // stacked, to hidden [sum of new tokens, hidden_size]. Returns one status an input, as RunEncoder does; a
-// failed input's cache must not be used again. Allocates only where a cache or the workspace has to grow: a
-// step of generation as a rule not at all.
+// failed input's cache must not be used again. Allocates only where the workspace has to grow and where a
+// cache begins a chunk that the pool does not have: a step of generation as a rule not at all.
 const std::vector<absl::Status>& RunDecoder(Evaluation& evaluation, const ModelWeights& weights,
                                             absl::Span<const DecoderInput> inputs, MatrixView<float> hidden);
 

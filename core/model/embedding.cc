@@ -33,7 +33,7 @@ void Embed(Evaluation& evaluation, const InputConfig& input, const StackWeights&
     }
     evaluation.Apply(*stack.input_projection, rows, x);
   }
-  std::vector<float> scratch;
+  std::vector<float>& scratch = evaluation.workspace.position_row;
   for (size_t s = 0; s < inputs.size(); ++s) {
     const RowRange range = evaluation.sequences()[s];
     for (size_t t = 0; t < range.count; ++t) {

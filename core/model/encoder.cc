@@ -24,13 +24,13 @@ const std::vector<absl::Status>& RunEncoder(Evaluation& evaluation, const ModelW
   Embed(evaluation, config.input, stack, inputs, hidden);
 
   // Keys and values of one layer at a time, in memory that all layers share.
-  std::vector<HeadKeyValues>& keys = workspace.EncoderKeys(inputs.size());
+  std::vector<KeyValues>& keys = workspace.EncoderKeys(inputs.size());
   workspace.caches.clear();
-  workspace.visible.clear();
   for (size_t s = 0; s < inputs.size(); ++s) {
-    keys[s].Prepare(config.num_attention_heads, config.head_dim, inputs[s].length());
+    keys[s].Prepare(&workspace.key_value_pool, {1, config.num_attention_heads, config.head_dim},
+                    inputs[s].length());
+    keys[s].Grow(inputs[s].length());
     workspace.caches.push_back(&keys[s]);
-    workspace.visible.push_back(&keys[s]);
   }
 
   for (size_t l = 0; l < stack.layers.size() && evaluation.KeepGoing(); ++l) {
@@ -38,10 +38,10 @@ const std::vector<absl::Status>& RunEncoder(Evaluation& evaluation, const ModelW
     const int index = static_cast<int>(l);
     SubLayer(evaluation, layer.self_attention.norm, index, hidden,
              [&](MatrixView<const float> x, MatrixView<float> branch) {
-               for (HeadKeyValues* cache : workspace.caches) cache->Clear();
-               AppendKeyValues(evaluation, layer.self_attention, index, x, absl::MakeSpan(workspace.caches));
+               StoreKeyValues(evaluation, layer.self_attention, index, /*stored_layer=*/0, x,
+                              workspace.caches);
                Attend(evaluation, {&layer.self_attention, Site::kSelfAttention, index, /*causal=*/false},
-                      workspace.visible, x, branch);
+                      workspace.caches, x, branch);
              });
     SubLayer(evaluation, layer.feed_forward.norm, index, hidden,
              [&](MatrixView<const float> x, MatrixView<float> branch) {

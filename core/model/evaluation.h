@@ -78,11 +78,13 @@ class Workspace {
   AlignedBuffer<uint32_t> low_precision_words;
   AlignedBuffer<float> low_precision_scales;
 
+  KeyValuePool key_value_pool;  // of all that is kept or read here: before it, so that it outlives it
+
   // Keys and values of one encoder layer at a time. Kept between evaluations: allocating them anew took 6 %
   // of the time of short words. `count` of them, each to be Prepared.
-  std::vector<HeadKeyValues>& EncoderKeys(size_t count) {
+  std::vector<KeyValues>& EncoderKeys(size_t count) {
     size_t tokens = 0;
-    for (const HeadKeyValues& keys : encoder_keys_) tokens += keys.capacity();
+    for (const KeyValues& keys : encoder_keys_) tokens += keys.capacity();
     // Each slot would otherwise come to hold the longest sequence that was ever in it.
     if (tokens > kMaxKeptTokens) encoder_keys_.clear();
     if (encoder_keys_.size() < count) encoder_keys_.resize(count);
@@ -92,14 +94,14 @@ class Workspace {
   // What a stack keeps of its sequences: lists that are filled anew by whoever needs them.
   std::vector<RowRange> ranges;
   std::vector<SequenceInput> inputs;
-  std::vector<HeadKeyValues*> caches;
-  std::vector<const HeadKeyValues*> visible;
+  std::vector<const KeyValues*> caches, memories;
   std::vector<AttentionTask> attention_tasks;
+  std::vector<float> position_row;  // of a position past the tabulated ones
 
  private:
   friend class Evaluation;
   static constexpr size_t kMaxKeptTokens = 8192;
-  std::vector<HeadKeyValues> encoder_keys_;
+  std::vector<KeyValues> encoder_keys_;
   // The state of the running evaluation.
   struct Fault {
     uint64_t stage = 0;

@@ -1,77 +1,197 @@
 #include "core/model/key_value_cache.h"
 
 #include <algorithm>
-#include <utility>
+#include <cstring>
+
+#include "core/kernels/packing.h"
 
 namespace splineserve {
+namespace {
 
-HeadKeyValues::HeadKeyValues(size_t heads, size_t head_dim, size_t capacity)
-    : head_dim_(head_dim), capacity_(std::max<size_t>(capacity, 1)) {
-  keys_.reserve(heads);
-  values_.reserve(heads);
-  for (size_t h = 0; h < heads; ++h) {
-    keys_.emplace_back(head_dim, capacity_);
-    values_.emplace_back(capacity_, head_dim);
+// The first chunk of a generation: most are short, and little is copied when the first beams part.
+constexpr size_t kFirstTokens = 32;
+
+size_t RoundUp(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+
+size_t FirstCapacity(size_t prompt_tokens) {
+  return std::max(kFirstTokens, prompt_tokens / kLaneBlock * kLaneBlock);
+}
+
+size_t MemoryBytes(const KeyValueShape& shape, size_t tokens) {
+  return tokens == 0 ? 0 : KeyValueChunk::Bytes(shape, KeyValues::RoundedCapacity(tokens));
+}
+
+// Of the panels of an operand with `outer` columns and chains of `inner`.
+size_t PackedSize(size_t inner, size_t outer) { return RoundUp(outer, PanelWidth(outer)) * inner; }
+
+}  // namespace
+
+KeyValueChunk::KeyValueChunk(KeyValuePool* pool, const KeyValueShape& shape, size_t capacity)
+    : pool_(pool),
+      shape_(shape),
+      capacity_(capacity),
+      key_width_(PanelWidth(capacity)),
+      value_width_(PanelWidth(shape.head_dim)),
+      keys_size_(PackedSize(shape.head_dim, capacity)),
+      head_size_(keys_size_ + PackedSize(capacity, shape.head_dim)),
+      buffer_(shape.layers * shape.heads * head_size_) {}
+
+size_t KeyValueChunk::Bytes(const KeyValueShape& shape, size_t capacity) {
+  return shape.layers * shape.heads *
+         (PackedSize(shape.head_dim, capacity) + PackedSize(capacity, shape.head_dim)) * sizeof(float);
+}
+
+PackedView KeyValueChunk::Keys(size_t layer, size_t head, size_t tokens) const {
+  return {Head(layer, head), shape_.head_dim, tokens, key_width_, shape_.head_dim * key_width_};
+}
+
+PackedView KeyValueChunk::Values(size_t layer, size_t head, size_t tokens) const {
+  return {Head(layer, head) + keys_size_, tokens, shape_.head_dim, value_width_, capacity_ * value_width_};
+}
+
+void KeyValueChunk::Store(size_t layer, size_t head, size_t token, const float* key, const float* value) {
+  const size_t head_dim = shape_.head_dim;
+  float* const column = Head(layer, head) + token / key_width_ * head_dim * key_width_ + token % key_width_;
+  for (size_t k = 0; k < head_dim; ++k) column[k * key_width_] = key[k];
+  float* row = Head(layer, head) + keys_size_ + token * value_width_;
+  for (size_t n = 0; n < head_dim; n += value_width_, row += capacity_ * value_width_) {
+    std::memcpy(row, value + n, std::min(value_width_, head_dim - n) * sizeof(float));
   }
 }
 
-void HeadKeyValues::Prepare(size_t heads, size_t head_dim, size_t capacity) {
-  if (keys_.size() != heads || head_dim_ != head_dim || capacity_ < capacity) {
-    *this = HeadKeyValues(heads, head_dim, capacity);
+void KeyValueChunk::CopyFirst(const KeyValueChunk& from, size_t tokens) {
+  const size_t head_dim = shape_.head_dim;
+  for (size_t i = 0; i < shape_.layers * shape_.heads; ++i) {
+    float* to_head = Head(0, i);
+    const float* from_head = from.Head(0, i);
+    for (size_t first = 0; first < tokens; first += key_width_) {
+      const size_t count = std::min(key_width_, tokens - first);
+      for (size_t k = 0; k < head_dim; ++k) {
+        const size_t at = first * head_dim + k * key_width_;
+        std::memcpy(to_head + at, from_head + at, count * sizeof(float));
+      }
+    }
+    for (size_t n = 0; n < head_dim; n += value_width_) {
+      const size_t at = keys_size_ + n * capacity_;
+      std::memcpy(to_head + at, from_head + at, tokens * value_width_ * sizeof(float));
+    }
+  }
+}
+
+KeyValueChunkRef::~KeyValueChunkRef() {
+  if (chunk_ != nullptr && --chunk_->references_ == 0) chunk_->pool_->GiveBack(chunk_);
+}
+
+KeyValuePool::~KeyValuePool() = default;
+
+KeyValueChunkRef KeyValuePool::Take(const KeyValueShape& shape, size_t capacity) {
+  const size_t bytes = KeyValueChunk::Bytes(shape, capacity);
+  used_bytes_ += bytes;
+  // The youngest first: it is likeliest to be in the cache.
+  for (size_t i = kept_.size(); i-- > 0;) {
+    if (kept_[i]->capacity() != capacity || !(kept_[i]->shape() == shape)) continue;
+    KeyValueChunkRef taken(kept_[i].release());
+    kept_.erase(kept_.begin() + static_cast<ptrdiff_t>(i));
+    kept_bytes_ -= bytes;
+    return taken;
+  }
+  return KeyValueChunkRef(new KeyValueChunk(this, shape, capacity));
+}
+
+void KeyValuePool::GiveBack(KeyValueChunk* chunk) {
+  std::unique_ptr<KeyValueChunk> owned(chunk);
+  const size_t bytes = chunk->bytes();
+  used_bytes_ -= bytes;
+  if (bytes > kMaxKeptBytes) return;
+  size_t dropped = 0;
+  for (; kept_bytes_ + bytes > kMaxKeptBytes || kept_.size() - dropped == kMaxKept; ++dropped) {
+    kept_bytes_ -= kept_[dropped]->bytes();
+  }
+  kept_.erase(kept_.begin(), kept_.begin() + static_cast<ptrdiff_t>(dropped));
+  kept_bytes_ += bytes;
+  kept_.push_back(std::move(owned));
+}
+
+size_t KeyValues::RoundedCapacity(size_t tokens) { return RoundUp(std::max<size_t>(tokens, 1), kLaneBlock); }
+
+KeyValues::KeyValues(KeyValuePool* pool, const KeyValueShape& shape, size_t first_tokens)
+    : pool_(pool), shape_(shape), first_capacity_(RoundedCapacity(first_tokens)) {}
+
+void KeyValues::Prepare(KeyValuePool* pool, const KeyValueShape& shape, size_t tokens) {
+  const bool enough = chunks_.size() == 1 && pool_ == pool && shape_ == shape && capacity_ >= tokens &&
+                      !chunks_.front().chunk.shared();
+  if (!enough) {
+    *this = KeyValues(pool, shape, tokens);
+    Append(first_capacity_);
   }
   length_ = 0;
 }
 
-void HeadKeyValues::Grow(size_t tokens) {
+void KeyValues::ReserveList(size_t tokens) {
+  chunks_.reserve(1 + RoundUp(tokens, kChunkTokens) / kChunkTokens);
+}
+
+void KeyValues::Clear() {
+  chunks_.clear();
+  length_ = capacity_ = largest_chunk_ = 0;
+}
+
+void KeyValues::Append(size_t capacity) {
+  chunks_.push_back({pool_->Take(shape_, capacity), capacity_});
+  capacity_ += capacity;
+  largest_chunk_ = std::max(largest_chunk_, capacity);
+}
+
+void KeyValues::Grow(size_t tokens) {
+  if (length_ < capacity_ && chunks_.back().chunk.shared()) {
+    Place& last = chunks_.back();
+    KeyValueChunkRef copy = pool_->Take(shape_, last.chunk->capacity());
+    copy->CopyFirst(*last.chunk, length_ - last.first);
+    last.chunk = std::move(copy);
+  }
   length_ += tokens;
-  if (length_ <= capacity_) return;
-  capacity_ = std::max(length_, 2 * capacity_);
-  for (PackedMatrix& head : keys_) head = head.Resized(head_dim_, capacity_);
-  for (PackedMatrix& head : values_) head = head.Resized(capacity_, head_dim_);
+  while (capacity_ < length_) Append(chunks_.empty() ? first_capacity_ : kChunkTokens);
 }
 
-void HeadKeyValues::Store(size_t head, MatrixView<const float> keys, MatrixView<const float> values) {
-  const size_t first = length_ - keys.rows;
-  for (size_t r = 0; r < keys.rows; ++r) {
-    keys_[head].SetColumn(first + r, keys.row(r) + head * head_dim_);
-    values_[head].SetRow(first + r, values.row(r) + head * head_dim_);
+void KeyValues::Store(size_t layer, size_t head, MatrixView<const float> keys,
+                      MatrixView<const float> values) const {
+  const size_t column = head * shape_.head_dim;
+  // From the back: only the first Grow of a sequence reaches into several chunks.
+  size_t place = chunks_.size();
+  for (size_t r = keys.rows; r-- > 0;) {
+    const size_t token = length_ - keys.rows + r;
+    while (place == chunks_.size() || chunks_[place].first > token) --place;
+    chunks_[place].chunk->Store(layer, head, token - chunks_[place].first, keys.row(r) + column,
+                                values.row(r) + column);
   }
 }
 
-HeadKeyValues HeadKeyValues::Clone() const {
-  HeadKeyValues copy;
-  copy.head_dim_ = head_dim_;
-  copy.capacity_ = capacity_;
-  copy.length_ = length_;
-  for (const PackedMatrix& head : keys_) copy.keys_.push_back(head.Resized(head_dim_, capacity_));
-  for (const PackedMatrix& head : values_) copy.values_.push_back(head.Resized(capacity_, head_dim_));
-  return copy;
+KeyValueCache KeyValueCache::ForTokens(KeyValuePool* pool, const ModelConfig& config, size_t tokens,
+                                       std::shared_ptr<const KeyValues> memory) {
+  return {KeyValues(pool, KeyValueShape::OfDecoder(config), tokens), std::move(memory)};
 }
 
-KeyValueCache::KeyValueCache(const ModelConfig& config, size_t expected_tokens,
-                             std::shared_ptr<const MemoryKeyValues> memory)
-    : memory(std::move(memory)) {
-  layers.reserve(config.num_decoder_layers);
-  for (size_t l = 0; l < config.num_decoder_layers; ++l) {
-    layers.emplace_back(config.num_attention_heads, config.head_dim, expected_tokens);
-  }
+size_t KeyValueCache::BytesForTokens(const ModelConfig& config, size_t tokens, size_t memory_tokens) {
+  const KeyValueShape shape = KeyValueShape::OfDecoder(config);
+  return MemoryBytes(shape, memory_tokens) + KeyValueChunk::Bytes(shape, KeyValues::RoundedCapacity(tokens));
 }
 
-KeyValueCache KeyValueCache::Clone() const {
-  KeyValueCache copy;
-  copy.memory = memory;
-  copy.layers.reserve(layers.size());
-  for (const HeadKeyValues& layer : layers) copy.layers.push_back(layer.Clone());
-  return copy;
+KeyValueCache KeyValueCache::ForGeneration(KeyValuePool* pool, const ModelConfig& config,
+                                           size_t prompt_tokens, std::shared_ptr<const KeyValues> memory) {
+  return {KeyValues(pool, KeyValueShape::OfDecoder(config), FirstCapacity(prompt_tokens)), std::move(memory)};
 }
 
-size_t KeyValueCache::BytesFor(const ModelConfig& config, size_t tokens, size_t memory_tokens) {
-  // Numbers of a head and tokens of a panel are padded to whole blocks of 16 (of 64 above that); growth by
-  // doubling at most doubles the decoder's own part.
-  const auto padded = [](size_t n) { return n <= kMaxPanelWidth ? (n + 15) / 16 * 16 : (n + 63) / 64 * 64; };
-  const size_t per_token =
-      config.num_attention_heads * 2 * padded(config.head_dim) * sizeof(float) * config.num_decoder_layers;
-  return per_token * (2 * padded(tokens) + padded(memory_tokens));
+size_t KeyValueCache::BytesForGeneration(const ModelConfig& config, size_t prompt_tokens, size_t new_tokens,
+                                         size_t memory_tokens, size_t beams) {
+  const KeyValueShape shape = KeyValueShape::OfDecoder(config);
+  const size_t first = FirstCapacity(prompt_tokens);
+  const size_t length = prompt_tokens + new_tokens;
+  const size_t later = RoundUp(length - std::min(length, first), KeyValues::kChunkTokens);
+  // A first chunk that the prompt fills is shared; all others may come to belong to one beam each. A beam
+  // whose tokens are copied is alive itself, so that there is never one chunk more.
+  const size_t first_chunks = prompt_tokens >= first ? 1 : beams;
+  return MemoryBytes(shape, memory_tokens) + first_chunks * KeyValueChunk::Bytes(shape, first) +
+         beams * (later / KeyValues::kChunkTokens) * KeyValueChunk::Bytes(shape, KeyValues::kChunkTokens);
 }
 
 }  // namespace splineserve

@@ -1,75 +1,193 @@
-// Keys and values in the layout that attention streams: what a decoder keeps between steps, and what it reads
-// of the encoder's memory.
+// Keys and values in the layout that attention streams: what a decoder keeps between steps, what it reads of
+// the encoder's memory, and what an encoder layer reads of itself.
+//
+// A sequence keeps them in chunks. A full chunk never changes again and is shared by every copy of the
+// sequence, so that the beams of a search hold their common beginning once; of the last chunk, whoever writes
+// to it first while it is shared copies the tokens that are in it. Growing never moves a token.
 #ifndef SPLINESERVE_CORE_MODEL_KEY_VALUE_CACHE_H_
 #define SPLINESERVE_CORE_MODEL_KEY_VALUE_CACHE_H_
 
 #include <cstddef>
 #include <memory>
+#include <utility>
 #include <vector>
 
+#include "core/base/aligned_buffer.h"
 #include "core/base/matrix_view.h"
 #include "core/format/model_config.h"
-#include "core/kernels/packing.h"
+#include "core/kernels/kernel_set.h"
 
 namespace splineserve {
 
-// The keys and values of one attention of one sequence, per head: keys packed as columns [head_dim, tokens],
-// values as rows [tokens, head_dim]. Copyable by Clone (beams).
-class HeadKeyValues {
- public:
-  HeadKeyValues() = default;
-  HeadKeyValues(size_t heads, size_t head_dim, size_t capacity);
+// What one token's keys and values consist of.
+struct KeyValueShape {
+  size_t layers = 0, heads = 0, head_dim = 0;
+  bool operator==(const KeyValueShape&) const = default;
+  static KeyValueShape OfDecoder(const ModelConfig& config) {
+    return {config.num_decoder_layers, config.num_attention_heads, config.head_dim};
+  }
+};
 
-  // Makes the cache `tokens` longer; allocates, by doubling, when it is full. The new tokens are undefined
-  // until every head has had its Store.
+class KeyValuePool;
+
+// The keys and values of a run of tokens, all layers and heads in one piece of memory: of each head, keys
+// packed as columns [head_dim, capacity] and values as rows [capacity, head_dim].
+class KeyValueChunk {
+ public:
+  KeyValueChunk(KeyValuePool* pool, const KeyValueShape& shape, size_t capacity);
+
+  const KeyValueShape& shape() const { return shape_; }
+  size_t capacity() const { return capacity_; }
+  size_t bytes() const { return buffer_.size() * sizeof(float); }
+  static size_t Bytes(const KeyValueShape& shape, size_t capacity);
+
+  // The first `tokens` keys of a head, as right operand of q . k; and values, as right operand of weights .
+  // v.
+  PackedView Keys(size_t layer, size_t head, size_t tokens) const;
+  PackedView Values(size_t layer, size_t head, size_t tokens) const;
+
+  // Token `token` of one head of one layer.
+  void Store(size_t layer, size_t head, size_t token, const float* key, const float* value);
+  // The first `tokens` of a chunk of the same shape and capacity.
+  void CopyFirst(const KeyValueChunk& from, size_t tokens);
+
+ private:
+  friend class KeyValueChunkRef;
+  float* Head(size_t layer, size_t head) {
+    return buffer_.data() + (layer * shape_.heads + head) * head_size_;
+  }
+  const float* Head(size_t layer, size_t head) const {
+    return buffer_.data() + (layer * shape_.heads + head) * head_size_;
+  }
+
+  KeyValuePool* const pool_;
+  const KeyValueShape shape_;
+  const size_t capacity_;
+  const size_t key_width_, value_width_;  // of the panels
+  const size_t keys_size_, head_size_;    // floats
+  size_t references_ = 0;
+  AlignedBuffer<float> buffer_;
+};
+
+// Shared ownership of a chunk, counted without atomics: used by the executor thread only. The last reference
+// gives the chunk back to its pool.
+class KeyValueChunkRef {
+ public:
+  explicit KeyValueChunkRef(KeyValueChunk* chunk) : chunk_(chunk) { ++chunk_->references_; }
+  KeyValueChunkRef(const KeyValueChunkRef& other) : chunk_(other.chunk_) {
+    if (chunk_ != nullptr) ++chunk_->references_;
+  }
+  KeyValueChunkRef(KeyValueChunkRef&& other) noexcept : chunk_(std::exchange(other.chunk_, nullptr)) {}
+  KeyValueChunkRef& operator=(KeyValueChunkRef other) noexcept {
+    std::swap(chunk_, other.chunk_);
+    return *this;
+  }
+  ~KeyValueChunkRef();
+
+  bool shared() const { return chunk_->references_ > 1; }
+  KeyValueChunk* operator->() const { return chunk_; }
+  KeyValueChunk& operator*() const { return *chunk_; }
+
+ private:
+  KeyValueChunk* chunk_;
+};
+
+// Makes chunks and keeps some that nobody uses any more for whoever next needs one of the same size: a steady
+// load of generations allocates nothing. Executor thread only.
+class KeyValuePool {
+ public:
+  KeyValuePool() { kept_.reserve(kMaxKept); }
+  ~KeyValuePool();  // no chunk may be in use
+  KeyValuePool(const KeyValuePool&) = delete;
+  KeyValuePool& operator=(const KeyValuePool&) = delete;
+
+  // Zeros, or what the last user left: finite or not, no result depends on it.
+  KeyValueChunkRef Take(const KeyValueShape& shape, size_t capacity);
+  void GiveBack(KeyValueChunk* chunk);
+
+  size_t used_bytes() const { return used_bytes_; }  // of chunks in use
+  size_t kept_bytes() const { return kept_bytes_; }  // of the others
+
+  // 60 generations of g2p, or two chunks of a decoder of 12 layers of 1,024.
+  static constexpr size_t kMaxKeptBytes = size_t{12} << 20;
+  static constexpr size_t kMaxKept = 512;  // chunks
+
+ private:
+  std::vector<std::unique_ptr<KeyValueChunk>> kept_;  // the oldest first
+  size_t kept_bytes_ = 0;
+  size_t used_bytes_ = 0;
+};
+
+// The keys and values of one sequence. A copy shares the chunks. Executor thread only, but Store.
+class KeyValues {
+ public:
+  // Tokens of a chunk after the first. A multiple of the keys' panel width, and of 8: the sign bits of a
+  // chunk's scores start at a byte.
+  static constexpr size_t kChunkTokens = 64;
+
+  // Empty, in no pool: to be Prepared.
+  KeyValues() = default;
+  // Empty; the first chunk will hold `first_tokens`, rounded up.
+  KeyValues(KeyValuePool* pool, const KeyValueShape& shape, size_t first_tokens);
+
+  // Makes it empty, with one chunk of its own for `tokens` tokens; keeps its memory where that is enough.
+  void Prepare(KeyValuePool* pool, const KeyValueShape& shape, size_t tokens);
+  // So that growing to so many tokens does not make the list of chunks allocate.
+  void ReserveList(size_t tokens);
+  // Forgets the tokens and gives the chunks back; keeps the list's memory.
+  void Clear();
+
+  // Makes it `tokens` longer. The new tokens are undefined until every head of every layer has had its Store.
   void Grow(size_t tokens);
   // Stores the last keys.rows tokens of one head, out of rows [n, heads * head_dim]. Different heads may be
   // stored from different threads.
-  void Store(size_t head, MatrixView<const float> keys, MatrixView<const float> values);
-
-  // Empty, with room for `capacity` tokens; keeps its memory where that is enough.
-  void Prepare(size_t heads, size_t head_dim, size_t capacity);
-  // Forgets the tokens, keeps the memory.
-  void Clear() { length_ = 0; }
+  void Store(size_t layer, size_t head, MatrixView<const float> keys, MatrixView<const float> values) const;
 
   size_t length() const { return length_; }
   size_t capacity() const { return capacity_; }
-  // The first `tokens` keys of a head, as right operand of q . k; and values, as right operand of weights .
-  // v.
-  PackedView Keys(size_t head, size_t tokens) const { return keys_[head].view(head_dim_, tokens); }
-  PackedView Values(size_t head, size_t tokens) const { return values_[head].view(tokens, head_dim_); }
+  size_t largest_chunk() const { return largest_chunk_; }
 
-  HeadKeyValues Clone() const;
+  // The tokens of chunk `index`, in ascending order from chunk to chunk.
+  size_t chunks() const { return chunks_.size(); }
+  size_t first_token(size_t index) const { return chunks_[index].first; }
+  const KeyValueChunk& chunk(size_t index) const { return *chunks_[index].chunk; }
+
+  static size_t RoundedCapacity(size_t tokens);
 
  private:
-  size_t head_dim_ = 0;
-  size_t capacity_ = 0;
-  size_t length_ = 0;
-  std::vector<PackedMatrix> keys_, values_;  // one a head
+  struct Place {
+    KeyValueChunkRef chunk;
+    size_t first;  // token
+  };
+  void Append(size_t capacity);
+
+  KeyValuePool* pool_ = nullptr;
+  KeyValueShape shape_;
+  size_t first_capacity_ = 0;
+  std::vector<Place> chunks_;
+  size_t length_ = 0, capacity_ = 0, largest_chunk_ = 0;
 };
 
-// One HeadKeyValues a decoder layer, over the encoder's memory. Immutable once made: all beams of a source
-// share it.
-struct MemoryKeyValues {
-  std::vector<HeadKeyValues> layers;
-  size_t tokens = 0;
-};
-
-// What one decoder sequence keeps between steps. Not thread-safe.
+// What one decoder sequence keeps between steps; a copy, for a beam, shares all of it.
 struct KeyValueCache {
-  KeyValueCache() = default;
-  // `expected_tokens` sizes the first allocation. `memory` is null for a decoder without encoder.
-  KeyValueCache(const ModelConfig& config, size_t expected_tokens,
-                std::shared_ptr<const MemoryKeyValues> memory);
+  KeyValues own;
+  // Of the encoder's final rows, by the cross-attention of every layer; null for a decoder without encoder.
+  std::shared_ptr<const KeyValues> memory;
 
-  size_t length() const { return layers.empty() ? 0 : layers.front().length(); }
-  KeyValueCache Clone() const;  // shares memory, copies the rest
+  size_t length() const { return own.length(); }
+  size_t memory_tokens() const { return memory == nullptr ? 0 : memory->length(); }
 
-  // Upper bound of the bytes of a cache of `tokens` tokens: what admission charges.
-  static size_t BytesFor(const ModelConfig& config, size_t tokens, size_t memory_tokens);
+  // For teacher forcing: one chunk for all tokens.
+  static KeyValueCache ForTokens(KeyValuePool* pool, const ModelConfig& config, size_t tokens,
+                                 std::shared_ptr<const KeyValues> memory);
+  static size_t BytesForTokens(const ModelConfig& config, size_t tokens, size_t memory_tokens);
 
-  std::vector<HeadKeyValues> layers;
-  std::shared_ptr<const MemoryKeyValues> memory;
+  // For generation: a long prompt fills the first chunk, which every beam then shares.
+  static KeyValueCache ForGeneration(KeyValuePool* pool, const ModelConfig& config, size_t prompt_tokens,
+                                     std::shared_ptr<const KeyValues> memory);
+  // Upper bound for `beams` of them that have grown by new_tokens: what admission charges.
+  static size_t BytesForGeneration(const ModelConfig& config, size_t prompt_tokens, size_t new_tokens,
+                                   size_t memory_tokens, size_t beams);
 };
 
 }  // namespace splineserve

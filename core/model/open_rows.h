@@ -16,6 +16,9 @@ namespace splineserve {
 // Multiply may be called from several threads between two calls of List.
 class OpenRows {
  public:
+  // Makes room for the lists of `rows` rows of `cols` numbers, so that List need not.
+  void Reserve(size_t rows, size_t cols);
+
   // Lists row r of x if fewer than sparse_below * x.cols of its gates are open (states[r].open). Rows hold
   // gated numbers, >= 0. `x` and `states` must stay until the last Multiply.
   void List(const KernelSet& kernels, MatrixView<const float> x, const GateState* states,
@@ -25,9 +28,14 @@ class OpenRows {
   // w.inner is x.cols; out has a row for each row of x. w may be a range of a matrix's panels.
   void Multiply(const KernelSet& kernels, const PackedView& w, const float* bias,
                 MatrixView<float> out) const;
+  // The same from what `out` holds: KernelSet::continue_product.
+  void Continue(const KernelSet& kernels, const PackedView& w, MatrixView<float> out) const;
 
  private:
   bool Listed(size_t row) const { return states_[row].open < limit_; }
+  // Calls listed(first row, rows, their lists) or dense(first row, rows) for every run of rows of a kind.
+  template <typename ListedRows, typename DenseRows>
+  void ForRuns(const ListedRows& listed, const DenseRows& dense) const;
 
   MatrixView<const float> x_;
   const GateState* states_ = nullptr;

@@ -229,6 +229,39 @@ TEST_F(ProductTest, CutViewsAndPanels) {
   }
 }
 
+// A chain cut anywhere along k and gone on with is the whole chain.
+TEST_F(ProductTest, ContinuedChainsEqualTheWhole) {
+  constexpr float kGuard = -123.25f;
+  RandomFloats random(seed_);
+  for (size_t outer : {1, 8, 15, 16, 17, 40, 64, 65, 150}) {
+    for (size_t rows : {1, 2, 3, 4, 5, 6, 7, 13}) {
+      for (size_t inner : {1, 2, 33}) {
+        for (Values values : {Values::kNormal, Values::kWide}) {
+          const size_t out_stride = outer + 3;
+          const std::vector<float> x = random.Vector(rows * inner, values);
+          const std::vector<float> w = random.Vector(outer * inner, values);
+          const std::vector<float> bias = random.Vector(outer, values);
+          std::vector<float> expected(rows * out_stride, kGuard);
+          testing::ScalarProduct({x.data(), rows, inner}, {w.data(), outer, inner}, bias.data(), 1,
+                                 {expected.data(), rows, outer, out_stride});
+          for (const KernelSet* set : AvailableKernelSets()) {
+            for (size_t cut : {size_t{0}, inner / 2, inner - 1, inner}) {
+              const PackedMatrix before = PackedMatrix::FromRows({w.data(), outer, cut, inner});
+              const PackedMatrix after = PackedMatrix::FromRows({w.data() + cut, outer, inner - cut, inner});
+              std::vector<float> actual(rows * out_stride, kGuard);
+              set->product(x.data(), inner, rows, before.view(), bias.data(), 1, actual.data(), out_stride);
+              set->continue_product(x.data() + cut, inner, rows, after.view(), actual.data(), out_stride);
+              ASSERT_TRUE(BitsEqual(actual.data(), expected.data(), expected.size()))
+                  << set->name << " outer " << outer << " rows " << rows << " inner " << inner << " cut "
+                  << cut;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 // Rows are independent: any split of the batch gives the same bits.
 TEST_F(ProductTest, BatchInvariance) {
   RandomFloats random(seed_);

@@ -126,6 +126,48 @@ TEST_F(SparseTest, SparseProductEqualsTheWholeChain) {
   }
 }
 
+// A list cut anywhere and gone on with, densely or by the other list, is the whole chain.
+TEST_F(SparseTest, ContinuedChainsEqualTheWhole) {
+  constexpr float kGuard = -77.5f;
+  for (size_t outer : {1, 8, 17, 40, 64, 65, 130}) {
+    for (size_t rows : {1, 2, 5}) {
+      for (size_t inner : {2, 64, 700}) {
+        for (double open : {0.02, 0.15, 0.6}) {
+          const std::vector<float> x = Gated(rows * inner, open);
+          const std::vector<float> w = random_.Vector(outer * inner, Values::kNormal);
+          const size_t stride = outer + 3;
+          std::vector<float> expected(rows * stride, kGuard);
+          testing::ScalarProduct({x.data(), rows, inner}, {w.data(), outer, inner}, nullptr, 1,
+                                 {expected.data(), rows, outer, stride});
+          const size_t cut = inner / 3 + 1;
+          std::vector<float> x_before, x_after;
+          for (size_t r = 0; r < rows; ++r) {
+            const auto row = x.begin() + r * inner;
+            x_before.insert(x_before.end(), row, row + cut);
+            x_after.insert(x_after.end(), row + cut, row + inner);
+          }
+          const PackedMatrix before = PackedMatrix::FromRows({w.data(), outer, cut, inner});
+          const PackedMatrix after = PackedMatrix::FromRows({w.data() + cut, outer, inner - cut, inner});
+          for (const KernelSet* set : AvailableKernelSets()) {
+            SCOPED_TRACE(std::string(set->name) + " outer " + std::to_string(outer) + " rows " +
+                         std::to_string(rows) + " inner " + std::to_string(inner));
+            const Lists first(*set, x_before, rows, cut, cut);
+            const Lists second(*set, x_after, rows, inner - cut, inner - cut);
+            std::vector<float> actual(rows * stride, kGuard);
+            set->sparse_product(first.view(), rows, before.view(), nullptr, actual.data(), stride);
+            set->continue_sparse_product(second.view(), rows, after.view(), actual.data(), stride);
+            ASSERT_TRUE(BitsEqual(actual.data(), expected.data(), expected.size()));
+            std::fill(actual.begin(), actual.end(), kGuard);
+            set->product(x_before.data(), cut, rows, before.view(), nullptr, 1, actual.data(), stride);
+            set->continue_sparse_product(second.view(), rows, after.view(), actual.data(), stride);
+            ASSERT_TRUE(BitsEqual(actual.data(), expected.data(), expected.size()));
+          }
+        }
+      }
+    }
+  }
+}
+
 // What a gated product must equal: the scalar chain, then the scalar gate over each row's own width.
 struct Expected {
   std::vector<float> out;

@@ -1,0 +1,238 @@
+// Chunks of keys and values against plain lists of tokens: contents, sharing between copies, memory.
+#include "core/model/key_value_cache.h"
+
+#include <algorithm>
+#include <random>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "tests/testing/random_floats.h"
+
+namespace splineserve {
+namespace {
+
+constexpr size_t kChunk = KeyValues::kChunkTokens;
+
+// Element (k, n) as kernel_set.h defines its place.
+float At(const PackedView& w, size_t k, size_t n) {
+  return w.data[n / w.panel_width * w.panel_stride + k * w.panel_width + n % w.panel_width];
+}
+
+// A sequence and what must be in it: key of token t, layer l, column c is tokens[t] + l + c / 256, the value
+// its negative.
+struct Sequence {
+  KeyValues actual;
+  std::vector<int> tokens;
+};
+
+float Expected(int token, size_t layer, size_t column) {
+  return static_cast<float>(token) + static_cast<float>(layer) * 4096 + static_cast<float>(column) / 256;
+}
+
+class KeyValueCacheTest : public ::testing::Test {
+ protected:
+  static constexpr KeyValueShape kShape = {2, 3, 20};  // head_dim: a panel of 32 with a tail
+
+  void Grow(Sequence& sequence, size_t count) {
+    sequence.actual.Grow(count);
+    for (size_t t = 0; t < count; ++t) sequence.tokens.push_back(next_++ % 4096);
+    const size_t width = kShape.heads * kShape.head_dim;
+    for (size_t layer = 0; layer < kShape.layers; ++layer) {
+      std::vector<float> keys, values;
+      for (size_t t = sequence.tokens.size() - count; t < sequence.tokens.size(); ++t) {
+        for (size_t c = 0; c < width; ++c) {
+          keys.push_back(Expected(sequence.tokens[t], layer, c));
+          values.push_back(-keys.back());
+        }
+      }
+      for (size_t head = 0; head < kShape.heads; ++head) {
+        sequence.actual.Store(layer, head, {keys.data(), count, width}, {values.data(), count, width});
+      }
+    }
+  }
+
+  static void ExpectContents(const Sequence& sequence) {
+    const KeyValues& actual = sequence.actual;
+    ASSERT_EQ(actual.length(), sequence.tokens.size());
+    ASSERT_GE(actual.capacity(), actual.length());
+    size_t token = 0;
+    for (size_t i = 0; i < actual.chunks() && token < actual.length(); ++i) {
+      ASSERT_EQ(actual.first_token(i), token);
+      ASSERT_EQ(token % 16, 0u);
+      const size_t count = std::min(actual.chunk(i).capacity(), actual.length() - token);
+      for (size_t layer = 0; layer < kShape.layers; ++layer) {
+        for (size_t head = 0; head < kShape.heads; ++head) {
+          const PackedView keys = actual.chunk(i).Keys(layer, head, count);
+          const PackedView values = actual.chunk(i).Values(layer, head, count);
+          ASSERT_EQ(keys.inner, kShape.head_dim);
+          ASSERT_EQ(keys.outer, count);
+          ASSERT_EQ(values.inner, count);
+          ASSERT_EQ(values.outer, kShape.head_dim);
+          for (size_t t = 0; t < count; ++t) {
+            for (size_t k = 0; k < kShape.head_dim; ++k) {
+              const float expected = Expected(sequence.tokens[token + t], layer, head * kShape.head_dim + k);
+              ASSERT_EQ(At(keys, k, t), expected) << "token " << token + t;
+              ASSERT_EQ(At(values, t, k), -expected) << "token " << token + t;
+            }
+          }
+        }
+      }
+      token += count;
+    }
+    ASSERT_EQ(token, actual.length());
+  }
+
+  KeyValuePool pool_;
+  int next_ = 0;
+};
+
+TEST_F(KeyValueCacheTest, EveryLengthAndFirstChunk) {
+  for (size_t first : {1, 16, 17, 32, 64, 65, 100, 129}) {
+    for (size_t prompt : {size_t{1}, first - 1, first, first + 1, first + kChunk, first + 2 * kChunk + 1}) {
+      if (prompt == 0) continue;
+      Sequence sequence = {KeyValues(&pool_, kShape, first), {}};
+      Grow(sequence, prompt);
+      ASSERT_NO_FATAL_FAILURE(ExpectContents(sequence));
+      for (size_t step = 0; step < kChunk + 3; ++step) Grow(sequence, 1);
+      ASSERT_NO_FATAL_FAILURE(ExpectContents(sequence));
+    }
+  }
+  EXPECT_EQ(pool_.used_bytes(), 0u);
+}
+
+// What a beam search does, at random: copies part ways, and none sees what another wrote.
+TEST_F(KeyValueCacheTest, CopiesPartWays) {
+  std::mt19937_64 random(testing::TestSeed());
+  std::vector<Sequence> beams;
+  beams.push_back({KeyValues(&pool_, kShape, 32), {}});
+  Grow(beams[0], 50);
+  for (int step = 0; step < 200; ++step) {
+    std::vector<Sequence> children;
+    for (size_t i = 0; i < 1 + random() % 5; ++i) children.push_back(beams[random() % beams.size()]);
+    beams = std::move(children);
+    for (Sequence& beam : beams) {
+      Grow(beam, random() % 10 == 0 ? 1 + random() % 70 : 1);
+      if (beam.tokens.size() > 500) beam = {KeyValues(&pool_, kShape, 32), {}};
+    }
+    for (const Sequence& beam : beams) ASSERT_NO_FATAL_FAILURE(ExpectContents(beam)) << "step " << step;
+  }
+  beams.clear();
+  EXPECT_EQ(pool_.used_bytes(), 0u);
+}
+
+// Copies cost nothing; a token more of each costs every copy but one a last chunk, whatever lies before.
+TEST_F(KeyValueCacheTest, CopiesShareAllButTheirTails) {
+  const size_t chunk = KeyValueChunk::Bytes(kShape, kChunk);
+  for (size_t chunks : {1, 5, 20}) {
+    Sequence root = {KeyValues(&pool_, kShape, kChunk), {}};
+    Grow(root, chunks * kChunk + 7);
+    const size_t alone = pool_.used_bytes();
+    EXPECT_EQ(alone, (chunks + 1) * chunk);
+    std::vector<Sequence> beams(8, root);
+    root.actual.Clear();
+    EXPECT_EQ(pool_.used_bytes(), alone);
+    for (Sequence& beam : beams) Grow(beam, 1);
+    EXPECT_EQ(pool_.used_bytes(), alone + 7 * chunk);
+    for (Sequence& beam : beams) Grow(beam, 1);
+    EXPECT_EQ(pool_.used_bytes(), alone + 7 * chunk);
+    for (const Sequence& beam : beams) ASSERT_NO_FATAL_FAILURE(ExpectContents(beam));
+  }
+}
+
+TEST_F(KeyValueCacheTest, UnusedChunksAreTakenAgainAndBounded) {
+  const size_t chunk = KeyValueChunk::Bytes(kShape, kChunk);
+  const KeyValueChunk* first = nullptr;
+  {
+    KeyValues keys(&pool_, kShape, kChunk);
+    keys.Grow(1);
+    first = &keys.chunk(0);
+  }
+  EXPECT_EQ(pool_.kept_bytes(), chunk);
+  {
+    KeyValues other_size(&pool_, kShape, 2 * kChunk), other_shape(&pool_, {1, 3, 20}, kChunk);
+    other_size.Grow(1);
+    other_shape.Grow(1);
+    EXPECT_EQ(pool_.kept_bytes(), chunk);
+    KeyValues keys(&pool_, kShape, kChunk);
+    keys.Grow(1);
+    EXPECT_EQ(&keys.chunk(0), first);
+    EXPECT_EQ(pool_.kept_bytes(), 0u);
+    // More than is ever kept, by bytes.
+    KeyValues many(&pool_, kShape, kChunk);
+    many.Grow((KeyValuePool::kMaxKeptBytes / chunk + 10) * kChunk);
+  }
+  EXPECT_EQ(pool_.used_bytes(), 0u);
+  EXPECT_LE(pool_.kept_bytes(), KeyValuePool::kMaxKeptBytes);
+  EXPECT_GT(pool_.kept_bytes(), KeyValuePool::kMaxKeptBytes - 4 * chunk);
+  // And by number.
+  const KeyValueShape tiny = {1, 1, 1};
+  {
+    KeyValues many(&pool_, tiny, kChunk);
+    many.Grow((KeyValuePool::kMaxKept + 10) * kChunk);
+  }
+  EXPECT_EQ(pool_.kept_bytes(), KeyValuePool::kMaxKept * KeyValueChunk::Bytes(tiny, kChunk));
+}
+
+// The encoder's slots: one chunk, whose memory is kept while it is large enough.
+TEST_F(KeyValueCacheTest, PreparedIsOneChunk) {
+  KeyValues keys;
+  keys.Prepare(&pool_, kShape, 200);
+  keys.Grow(200);
+  const KeyValueChunk* const chunk = &keys.chunk(0);
+  EXPECT_EQ(keys.chunks(), 1u);
+  keys.Prepare(&pool_, kShape, 90);
+  EXPECT_EQ(keys.length(), 0u);
+  keys.Grow(90);
+  EXPECT_EQ(&keys.chunk(0), chunk);
+  keys.Prepare(&pool_, kShape, 1000);
+  keys.Grow(1000);
+  EXPECT_EQ(keys.chunks(), 1u);
+  EXPECT_GE(keys.capacity(), 1000u);
+  keys.Prepare(&pool_, {1, 3, 20}, 10);
+  EXPECT_EQ(pool_.used_bytes(), KeyValueChunk::Bytes({1, 3, 20}, 16));
+}
+
+// What admission charges is never less than what a search holds.
+TEST_F(KeyValueCacheTest, BytesForGenerationIsAnUpperBound) {
+  std::mt19937_64 random(testing::TestSeed());
+  ModelConfig config;
+  config.num_decoder_layers = kShape.layers;
+  config.num_attention_heads = kShape.heads;
+  config.head_dim = kShape.head_dim;
+  for (size_t prompt : {1, 31, 32, 33, 47, 48, 64, 100, 130}) {
+    for (size_t width : {1, 2, 5}) {
+      for (size_t memory_tokens : {0, 21}) {
+        const size_t steps = 1 + random() % 150;
+        std::shared_ptr<KeyValues> memory;
+        if (memory_tokens != 0) {
+          memory = std::make_shared<KeyValues>(&pool_, kShape, memory_tokens);
+          memory->Grow(memory_tokens);
+        }
+        const size_t bound = KeyValueCache::BytesForGeneration(config, prompt, steps, memory_tokens, width);
+        std::vector<KeyValueCache> beams = {
+            KeyValueCache::ForGeneration(&pool_, config, prompt, std::move(memory))};
+        size_t most = 0;
+        const auto grow = [&](KeyValueCache& beam, size_t count) {
+          beam.own.Grow(count);
+          most = std::max(most, pool_.used_bytes());
+        };
+        grow(beams[0], prompt);
+        for (size_t step = 1; step < steps; ++step) {
+          std::vector<KeyValueCache> children;
+          // All from different parents, or few that part at once.
+          for (size_t i = 0; i < width; ++i) {
+            children.push_back(beams[random() % 3 == 0 ? random() % beams.size() : i % beams.size()]);
+          }
+          beams = std::move(children);
+          for (KeyValueCache& beam : beams) grow(beam, 1);
+        }
+        EXPECT_LE(most, bound) << "prompt " << prompt << " steps " << steps << " width " << width;
+        // And not far above where nothing is shared.
+        EXPECT_LE(bound, most + (width + 1) * (KeyValueChunk::Bytes(kShape, kChunk) * (steps / kChunk + 2)));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace splineserve
