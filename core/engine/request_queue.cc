@@ -63,7 +63,7 @@ RequestQueue::Departed RequestQueue::TakeDeparted() {
 
 std::vector<std::unique_ptr<EvaluationJob>> RequestQueue::TakeBatch() {
   std::vector<std::unique_ptr<EvaluationJob>> batch;
-  if (evaluations_.empty()) return batch;  // asked in every step of generations, which allocate nothing
+  if (small_.empty()) return batch;  // asked in every step of generations, which allocate nothing
   std::deque<std::unique_ptr<EvaluationJob>> rest;
   Work work;
   bool full = false;
