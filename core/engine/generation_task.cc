@@ -18,7 +18,7 @@ void GenerationTask::Prepare(KeyValuePool& pool, std::shared_ptr<const KeyValues
   if (work.options.strategy == GenerationStrategy::kBeam) next_beams_.resize(work.beams);
   for (std::vector<Beam>* beams : {&beams_, &next_beams_}) {
     for (Beam& beam : *beams) {
-      beam.cache = KeyValueCache::ForGeneration(&pool, config(), work.prompt.size(), memory);
+      beam.cache = KeyValueCache::ForGeneration(&pool, config(), work.prompt.size(), work.beams, memory);
       beam.cache.own.ReserveList(work.prompt.size() + work.options.max_new_tokens);
     }
   }

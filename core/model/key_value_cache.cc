@@ -1,6 +1,7 @@
 #include "core/model/key_value_cache.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "core/kernels/packing.h"
@@ -9,9 +10,13 @@ namespace splineserve {
 namespace {
 
 // The first chunk of a generation: most are short, and little is copied when the first beams part.
-constexpr size_t kFirstTokens = 32;
+constexpr size_t kFirstTokens = 16;
 
 size_t RoundUp(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+
+size_t MaxChunkTokens(size_t beams) {
+  return beams == 1 ? KeyValues::kMaxChunkTokens : KeyValues::kChunkTokens;
+}
 
 size_t FirstCapacity(size_t prompt_tokens) {
   return std::max(kFirstTokens, prompt_tokens / kLaneBlock * kLaneBlock);
@@ -114,8 +119,17 @@ void KeyValuePool::GiveBack(KeyValueChunk* chunk) {
 
 size_t KeyValues::RoundedCapacity(size_t tokens) { return RoundUp(std::max<size_t>(tokens, 1), kLaneBlock); }
 
-KeyValues::KeyValues(KeyValuePool* pool, const KeyValueShape& shape, size_t first_tokens)
-    : pool_(pool), shape_(shape), first_capacity_(RoundedCapacity(first_tokens)) {}
+size_t KeyValues::NextChunk(size_t capacity, size_t max_chunk_tokens) {
+  // Few sizes, so that the pool is likely to have one.
+  return std::clamp(std::bit_floor(capacity), kChunkTokens, max_chunk_tokens);
+}
+
+KeyValues::KeyValues(KeyValuePool* pool, const KeyValueShape& shape, size_t first_tokens,
+                     size_t max_chunk_tokens)
+    : pool_(pool),
+      shape_(shape),
+      first_capacity_(RoundedCapacity(first_tokens)),
+      max_chunk_tokens_(max_chunk_tokens) {}
 
 void KeyValues::Prepare(KeyValuePool* pool, const KeyValueShape& shape, size_t tokens) {
   const bool enough = chunks_.size() == 1 && pool_ == pool && shape_ == shape && capacity_ >= tokens &&
@@ -150,7 +164,9 @@ void KeyValues::Grow(size_t tokens) {
     last.chunk = std::move(copy);
   }
   length_ += tokens;
-  while (capacity_ < length_) Append(chunks_.empty() ? first_capacity_ : kChunkTokens);
+  while (capacity_ < length_) {
+    Append(chunks_.empty() ? first_capacity_ : NextChunk(capacity_, max_chunk_tokens_));
+  }
 }
 
 void KeyValues::Store(size_t layer, size_t head, MatrixView<const float> keys,
@@ -177,21 +193,26 @@ size_t KeyValueCache::BytesForTokens(const ModelConfig& config, size_t tokens, s
 }
 
 KeyValueCache KeyValueCache::ForGeneration(KeyValuePool* pool, const ModelConfig& config,
-                                           size_t prompt_tokens, std::shared_ptr<const KeyValues> memory) {
-  return {KeyValues(pool, KeyValueShape::OfDecoder(config), FirstCapacity(prompt_tokens)), std::move(memory)};
+                                           size_t prompt_tokens, size_t beams,
+                                           std::shared_ptr<const KeyValues> memory) {
+  return {KeyValues(pool, KeyValueShape::OfDecoder(config), FirstCapacity(prompt_tokens),
+                    MaxChunkTokens(beams)),
+          std::move(memory)};
 }
 
 size_t KeyValueCache::BytesForGeneration(const ModelConfig& config, size_t prompt_tokens, size_t new_tokens,
                                          size_t memory_tokens, size_t beams) {
   const KeyValueShape shape = KeyValueShape::OfDecoder(config);
   const size_t first = FirstCapacity(prompt_tokens);
-  const size_t length = prompt_tokens + new_tokens;
-  const size_t later = RoundUp(length - std::min(length, first), KeyValues::kChunkTokens);
   // A first chunk that the prompt fills is shared; all others may come to belong to one beam each. A beam
   // whose tokens are copied is alive itself, so that there is never one chunk more.
-  const size_t first_chunks = prompt_tokens >= first ? 1 : beams;
-  return MemoryBytes(shape, memory_tokens) + first_chunks * KeyValueChunk::Bytes(shape, first) +
-         beams * (later / KeyValues::kChunkTokens) * KeyValueChunk::Bytes(shape, KeyValues::kChunkTokens);
+  size_t bytes = MemoryBytes(shape, memory_tokens) +
+                 (prompt_tokens >= first ? 1 : beams) * KeyValueChunk::Bytes(shape, first);
+  for (size_t capacity = first, next = 0; capacity < prompt_tokens + new_tokens; capacity += next) {
+    next = KeyValues::NextChunk(capacity, MaxChunkTokens(beams));
+    bytes += beams * KeyValueChunk::Bytes(shape, next);
+  }
+  return bytes;
 }
 
 }  // namespace splineserve

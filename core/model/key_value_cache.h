@@ -109,7 +109,7 @@ class KeyValuePool {
   size_t kept_bytes() const { return kept_bytes_; }  // of the others
 
   // 60 generations of g2p, or two chunks of a decoder of 12 layers of 1,024.
-  static constexpr size_t kMaxKeptBytes = size_t{12} << 20;
+  static constexpr size_t kMaxKeptBytes = size_t{16} << 20;
   static constexpr size_t kMaxKept = 512;  // chunks
 
  private:
@@ -121,14 +121,18 @@ class KeyValuePool {
 // The keys and values of one sequence. A copy shares the chunks. Executor thread only, but Store.
 class KeyValues {
  public:
-  // Tokens of a chunk after the first. A multiple of the keys' panel width, and of 8: the sign bits of a
-  // chunk's scores start at a byte.
+  // Tokens of a chunk after the first: a whole panel of keys, and a multiple of 8, so that the sign bits of a
+  // chunk's scores start at a byte. A sequence that is not copied has nothing to lose by larger ones, each as
+  // large as what is before it: long generations stream memory, and 16 of 1,000 tokens take 1.3 times as long
+  // in chunks of 64.
   static constexpr size_t kChunkTokens = 64;
+  static constexpr size_t kMaxChunkTokens = 512;
 
   // Empty, in no pool: to be Prepared.
   KeyValues() = default;
-  // Empty; the first chunk will hold `first_tokens`, rounded up.
-  KeyValues(KeyValuePool* pool, const KeyValueShape& shape, size_t first_tokens);
+  // Empty; the first chunk will hold `first_tokens`, rounded up, later ones at most `max_chunk_tokens`.
+  KeyValues(KeyValuePool* pool, const KeyValueShape& shape, size_t first_tokens,
+            size_t max_chunk_tokens = kChunkTokens);
 
   // Makes it empty, with one chunk of its own for `tokens` tokens; keeps its memory where that is enough.
   void Prepare(KeyValuePool* pool, const KeyValueShape& shape, size_t tokens);
@@ -153,6 +157,8 @@ class KeyValues {
   const KeyValueChunk& chunk(size_t index) const { return *chunks_[index].chunk; }
 
   static size_t RoundedCapacity(size_t tokens);
+  // Tokens of the chunk that follows `capacity` tokens.
+  static size_t NextChunk(size_t capacity, size_t max_chunk_tokens);
 
  private:
   struct Place {
@@ -163,7 +169,7 @@ class KeyValues {
 
   KeyValuePool* pool_ = nullptr;
   KeyValueShape shape_;
-  size_t first_capacity_ = 0;
+  size_t first_capacity_ = 0, max_chunk_tokens_ = kChunkTokens;
   std::vector<Place> chunks_;
   size_t length_ = 0, capacity_ = 0, largest_chunk_ = 0;
 };
@@ -182,9 +188,9 @@ struct KeyValueCache {
                                  std::shared_ptr<const KeyValues> memory);
   static size_t BytesForTokens(const ModelConfig& config, size_t tokens, size_t memory_tokens);
 
-  // For generation: a long prompt fills the first chunk, which every beam then shares.
+  // For generation by `beams` copies: a long prompt fills the first chunk, which all then share.
   static KeyValueCache ForGeneration(KeyValuePool* pool, const ModelConfig& config, size_t prompt_tokens,
-                                     std::shared_ptr<const KeyValues> memory);
+                                     size_t beams, std::shared_ptr<const KeyValues> memory);
   // Upper bound for `beams` of them that have grown by new_tokens: what admission charges.
   static size_t BytesForGeneration(const ModelConfig& config, size_t prompt_tokens, size_t new_tokens,
                                    size_t memory_tokens, size_t beams);

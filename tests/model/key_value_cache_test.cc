@@ -86,6 +86,20 @@ class KeyValueCacheTest : public ::testing::Test {
   int next_ = 0;
 };
 
+// Chunks grow with a sequence that is not to be copied, and hold at most as much as is before them.
+TEST_F(KeyValueCacheTest, LargerChunksForOneSequence) {
+  Sequence sequence = {KeyValues(&pool_, kShape, 16, KeyValues::kMaxChunkTokens), {}};
+  Grow(sequence, 1);
+  while (sequence.tokens.size() < 1200) Grow(sequence, sequence.tokens.size() % 7 + 1);
+  ExpectContents(sequence);
+  std::vector<size_t> capacities;
+  for (size_t i = 0; i < sequence.actual.chunks(); ++i) {
+    capacities.push_back(sequence.actual.chunk(i).capacity());
+  }
+  EXPECT_EQ(capacities, (std::vector<size_t>{16, 64, 64, 128, 256, 512, 512}));
+  EXPECT_EQ(sequence.actual.largest_chunk(), 512u);
+}
+
 TEST_F(KeyValueCacheTest, EveryLengthAndFirstChunk) {
   for (size_t first : {1, 16, 17, 32, 64, 65, 100, 129}) {
     for (size_t prompt : {size_t{1}, first - 1, first, first + 1, first + kChunk, first + 2 * kChunk + 1}) {
@@ -210,7 +224,7 @@ TEST_F(KeyValueCacheTest, BytesForGenerationIsAnUpperBound) {
         }
         const size_t bound = KeyValueCache::BytesForGeneration(config, prompt, steps, memory_tokens, width);
         std::vector<KeyValueCache> beams = {
-            KeyValueCache::ForGeneration(&pool_, config, prompt, std::move(memory))};
+            KeyValueCache::ForGeneration(&pool_, config, prompt, width, std::move(memory))};
         size_t most = 0;
         const auto grow = [&](KeyValueCache& beam, size_t count) {
           beam.own.Grow(count);
