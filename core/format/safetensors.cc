@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "core/base/half_float.h"
 #include "core/base/status_macros.h"
 #include "core/format/json.h"
 #include "core/format/untrusted_text.h"
@@ -165,22 +166,12 @@ T Load(const uint8_t* at) {
   return value;
 }
 
-// No branches, so that the compiler makes SIMD of the loops below.
-float HalfToFloat(uint16_t half) {
-  // Exponent biases are 15 and 127: 2^112 makes up for the difference, exactly, subnormal numbers included.
-  const float magnitude = std::bit_cast<float>(uint32_t{half & 0x7fffu} << 13) * 0x1p112f;
-  // Infinity's and NaN's exponent goes from all ones to all ones.
-  const uint32_t special = (half & 0x7c00u) == 0x7c00u ? 0x7f800000u : 0u;
-  return std::bit_cast<float>(std::bit_cast<uint32_t>(magnitude) | special | uint32_t{half & 0x8000u} << 16);
-}
-
-// Element `i` of `data` as float32; the only place that knows the encodings.
+// Element `i` of `data` as float32; the only place that knows the encodings. No branches, so that the compiler
+// makes SIMD of the loops below.
 template <DType dtype>
 float Element(const uint8_t* data, size_t i) {
-  if constexpr (dtype == DType::kF16) return HalfToFloat(Load<uint16_t>(data + 2 * i));
-  if constexpr (dtype == DType::kBF16) {
-    return std::bit_cast<float>(uint32_t{Load<uint16_t>(data + 2 * i)} << 16);
-  }
+  if constexpr (dtype == DType::kF16) return Float16ToFloat(Load<uint16_t>(data + 2 * i));
+  if constexpr (dtype == DType::kBF16) return Bfloat16ToFloat(Load<uint16_t>(data + 2 * i));
   if constexpr (dtype == DType::kF32) return Load<float>(data + 4 * i);
   if constexpr (dtype == DType::kF64) return static_cast<float>(Load<double>(data + 8 * i));
 }
@@ -300,6 +291,14 @@ absl::Status ReadFloats(const TensorView& tensor, absl::Span<float> out) {
 
 bool ReadFloatsAt(const TensorView& tensor, size_t first, size_t count, float* out) {
   return Convert(tensor.dtype, tensor.data.data() + first * SizeOf(tensor.dtype), count, out);
+}
+
+bool ReadHalvesAt(const TensorView& tensor, size_t first, size_t count, uint16_t* out) {
+  std::memcpy(out, tensor.data.data() + 2 * first, 2 * count);
+  const uint32_t exponent = tensor.dtype == DType::kF16 ? 0x7c00u : 0x7f80u;
+  uint32_t bad = 0;
+  for (size_t i = 0; i < count; ++i) bad |= (out[i] & exponent) == exponent ? 1u : 0u;
+  return bad == 0;
 }
 
 absl::Status CheckFinite(const TensorView& tensor) {

@@ -53,6 +53,9 @@ absl::Status ReadFloats(const TensorView& tensor, absl::Span<float> out);
 // says which.
 bool ReadFloatsAt(const TensorView& tensor, size_t first, size_t count, float* out);
 
+// The same for a tensor of 16-bit numbers, as they are: F16 or BF16.
+bool ReadHalvesAt(const TensorView& tensor, size_t first, size_t count, uint16_t* out);
+
 // ReadFloats' verdict without its output.
 absl::Status CheckFinite(const TensorView& tensor);
 

@@ -18,30 +18,33 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "core/kernels/precision.h"
+#include "core/kernels/weight_format.h"
 
 namespace splineserve {
 
 // The right operand of a product, packed: `outer` columns (outputs, or keys) in panels of `panel_width`, each
 // panel k-major, so that a microkernel streams it. Element (k, n) lies at
-//   data[(n / panel_width) * panel_stride + k * panel_width + n % panel_width].
-// panel_width is a multiple of kLaneBlock and at most kMaxPanelWidth; columns past `outer` hold zeros (or
+//   data[(n / panel_width) * panel_stride + k * panel_width + n % panel_width]
+// as a number of `format`. panel_width is a multiple of kLaneBlock and at most kMaxPanelWidth; columns past `outer` hold zeros (or
 // anything finite) and are never stored. See packing.h for makers.
 inline constexpr size_t kLaneBlock = 16;
 inline constexpr size_t kMaxPanelWidth = 64;
 
 struct PackedView {
-  const float* data = nullptr;  // aligned to 64 bytes
-  size_t inner = 0;             // length of a chain
-  size_t outer = 0;             // number of columns
+  const void* data = nullptr;  // aligned to 64 bytes
+  size_t inner = 0;            // length of a chain
+  size_t outer = 0;            // number of columns
   size_t panel_width = kLaneBlock;
-  size_t panel_stride = 0;  // floats from one panel to the next, >= inner * panel_width, a multiple of 16
+  size_t panel_stride = 0;  // numbers from one panel to the next, >= inner * panel_width, a multiple of 16
+  WeightFormat format = WeightFormat::kFloat32;
 
   size_t panels() const { return (outer + panel_width - 1) / panel_width; }
   // The columns of panels [first, first + count) as a matrix of their own.
   PackedView Panels(size_t first, size_t count) const {
     const size_t begin = first * panel_width;
     const size_t end = begin + count * panel_width < outer ? begin + count * panel_width : outer;
-    return {data + first * panel_stride, inner, end - begin, panel_width, panel_stride};
+    const size_t skipped = first * panel_stride * BytesPerNumber(format);
+    return {static_cast<const std::byte*>(data) + skipped, inner, end - begin, panel_width, panel_stride, format};
   }
 };
 
@@ -133,7 +136,7 @@ struct KernelSet {
   // out[r][n] = scale * chain, chain = bias ? bias[n] : 0; for k ascending: chain = fma(x[r][k], w(k, n),
   // chain) for r < rows, n < w.outer. Used with scale 1 for affine maps and for weights times values, and
   // with the attention scale for scores (w = packed keys). x rows are x_stride apart, out rows out_stride;
-  // bias may be null and must else hold w.outer floats.
+  // bias may be null and must else hold w.outer floats. Weights of 16 bits are expanded in registers.
   void (*product)(const float* x, size_t x_stride, size_t rows, const PackedView& w, const float* bias,
                   float scale, float* out, size_t out_stride);
 

@@ -36,17 +36,18 @@ LowPrecisionMatrix LowPrecisionMatrix::Round(const PackedMatrix& w, Precision pr
     out.scales_ = AlignedBuffer<float>(from.outer);
     out.sums_ = AlignedBuffer<int32_t>(from.outer);
   }
+  std::vector<float> column(from.inner);
   for (size_t n = 0; n < from.outer; ++n) {
-    const float* const column = from.data + n / from.panel_width * from.panel_stride + n % from.panel_width;
+    w.Column(n, column.data());
     uint32_t* const to = out.words_.data() + n / from.panel_width * out.panel_stride_ + n % from.panel_width;
     float largest = 0;
     for (size_t k = 0; k < from.inner && precision == Precision::kInt8; ++k) {
-      largest = std::max(largest, std::abs(column[k * from.panel_width]));
+      largest = std::max(largest, std::abs(column[k]));
     }
     const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
     int32_t sum = 0;
     for (size_t k = 0; k < from.inner; ++k) {
-      const float x = column[k * from.panel_width];
+      const float x = column[k];
       uint32_t& word = to[k / per_word * from.panel_width];
       if (precision == Precision::kInt8) {
         const int32_t q = RoundToInt8(x * inverse);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 namespace splineserve {
 namespace {
@@ -15,55 +16,83 @@ size_t PanelWidth(size_t outer) {
   return std::clamp(blocks * kLaneBlock, kLaneBlock, kMaxPanelWidth);
 }
 
-PackedMatrix::PackedMatrix(size_t inner, size_t outer,
-                           absl::FunctionRef<AlignedBuffer<float>(size_t)> allocate)
-    : inner_(inner), outer_(outer), panel_width_(PanelWidth(outer)), panel_stride_(inner * panel_width_) {
-  buffer_ = allocate(PanelCount(outer, panel_width_) * panel_stride_);
+PackedMatrix::PackedMatrix(size_t inner, size_t outer, WeightFormat format,
+                           absl::FunctionRef<AlignedBuffer<std::byte>(size_t)> allocate)
+    : inner_(inner),
+      outer_(outer),
+      panel_width_(PanelWidth(outer)),
+      panel_stride_(inner * panel_width_),
+      format_(format) {
+  // Sizes whose product overflows must not become a small buffer.
+  size_t bytes = 0;
+  if (__builtin_mul_overflow(PanelCount(outer, panel_width_) * panel_stride_, BytesPerNumber(format), &bytes)) {
+    throw std::bad_alloc();
+  }
+  buffer_ = allocate(bytes);
 }
 
 PackedMatrix::PackedMatrix(size_t inner, size_t outer)
-    : PackedMatrix(inner, outer, [](size_t size) { return AlignedBuffer<float>(size); }) {}
+    : PackedMatrix(inner, outer, WeightFormat::kFloat32,
+                   [](size_t bytes) { return AlignedBuffer<std::byte>(bytes); }) {}
 
-PackedMatrix PackedMatrix::Unfilled(size_t inner, size_t outer) {
-  return PackedMatrix(inner, outer, AlignedBuffer<float>::Uninitialized);
+PackedMatrix PackedMatrix::Unfilled(size_t inner, size_t outer, WeightFormat format) {
+  return PackedMatrix(inner, outer, format, AlignedBuffer<std::byte>::Uninitialized);
 }
 
-PackedMatrix PackedMatrix::Unfilled(size_t inner, size_t outer, AlignedArena& arena) {
-  return PackedMatrix(inner, outer, [&](size_t size) { return arena.Take<float>(size); });
+PackedMatrix PackedMatrix::Unfilled(size_t inner, size_t outer, WeightFormat format, AlignedArena& arena) {
+  return PackedMatrix(inner, outer, format, [&](size_t bytes) { return arena.Take<std::byte>(bytes); });
 }
 
-PackedMatrix PackedMatrix::FromRows(MatrixView<const float> w) {
-  PackedMatrix packed = Unfilled(w.cols, w.rows);
+template <typename T>
+PackedMatrix PackedMatrix::FromRowsOf(MatrixView<const T> w, WeightFormat format) {
+  PackedMatrix packed = Unfilled(w.cols, w.rows, format);
   const size_t width = packed.panel_width_;
   for (size_t n = 0; n < w.rows; n += width) packed.SetBlock(0, n, w.Rows(n, std::min(width, w.rows - n)));
   return packed;
 }
 
-void PackedMatrix::SetBlock(size_t k, size_t n, MatrixView<const float> w) {
+PackedMatrix PackedMatrix::FromRows(MatrixView<const float> w) {
+  return FromRowsOf(w, WeightFormat::kFloat32);
+}
+
+PackedMatrix PackedMatrix::FromRows(MatrixView<const uint16_t> w, WeightFormat format) {
+  return FromRowsOf(w, format);
+}
+
+template <typename T>
+void PackedMatrix::SetBlockOf(size_t k, size_t n, MatrixView<const T> w) {
   const size_t width = panel_width_;
-  float* const block = buffer_.data() + n / width * panel_stride_ + k * width;
+  T* const block = reinterpret_cast<T*>(buffer_.data()) + n / width * panel_stride_ + k * width;
   // Columns in runs of 16: one cache line of each row of w, and 16 times 256 bytes of the panel, stay in the
   // first-level cache.
   constexpr size_t kRun = 16;
   for (size_t begin = 0; begin < w.cols; begin += kRun) {
     const size_t end = std::min(begin + kRun, w.cols);
     for (size_t r = 0; r < w.rows; ++r) {
-      const float* row = w.row(r);
+      const T* row = w.row(r);
       for (size_t c = begin; c < end; ++c) block[c * width + r] = row[c];
     }
     if (w.rows == width) continue;
-    for (size_t c = begin; c < end; ++c) std::fill_n(block + c * width + w.rows, width - w.rows, 0.0f);
+    for (size_t c = begin; c < end; ++c) std::fill_n(block + c * width + w.rows, width - w.rows, T{0});
   }
 }
 
+template void PackedMatrix::SetBlockOf(size_t, size_t, MatrixView<const float>);
+template void PackedMatrix::SetBlockOf(size_t, size_t, MatrixView<const uint16_t>);
+
+void PackedMatrix::Column(size_t n, float* x) const {
+  const size_t first = n / panel_width_ * panel_stride_ + n % panel_width_;
+  for (size_t k = 0; k < inner_; ++k) x[k] = NumberAt(format_, buffer_.data(), first + k * panel_width_);
+}
+
 void PackedMatrix::SetColumn(size_t n, const float* x) {
-  float* column = buffer_.data() + n / panel_width_ * panel_stride_ + n % panel_width_;
+  float* column = floats() + n / panel_width_ * panel_stride_ + n % panel_width_;
   for (size_t k = 0; k < inner_; ++k) column[k * panel_width_] = x[k];
 }
 
 void PackedMatrix::SetRow(size_t k, const float* x) {
   for (size_t n = 0; n < outer_; n += panel_width_) {
-    float* row = buffer_.data() + n / panel_width_ * panel_stride_ + k * panel_width_;
+    float* row = floats() + n / panel_width_ * panel_stride_ + k * panel_width_;
     std::memcpy(row, x + n, std::min(panel_width_, outer_ - n) * sizeof(float));
   }
 }
@@ -75,9 +104,9 @@ PackedMatrix PackedMatrix::Resized(size_t inner, size_t outer) const {
   // A lane block is contiguous in either layout, whatever the panel widths.
   for (size_t n = 0; n < columns; n += kLaneBlock) {
     const size_t count = std::min(kLaneBlock, columns - n);
-    const float* from = buffer_.data() + n / panel_width_ * panel_stride_ + n % panel_width_;
+    const float* from = floats() + n / panel_width_ * panel_stride_ + n % panel_width_;
     float* to =
-        resized.buffer_.data() + n / resized.panel_width_ * resized.panel_stride_ + n % resized.panel_width_;
+        resized.floats() + n / resized.panel_width_ * resized.panel_stride_ + n % resized.panel_width_;
     for (size_t k = 0; k < rows; ++k) {
       std::memcpy(to + k * resized.panel_width_, from + k * panel_width_, count * sizeof(float));
     }

@@ -3,6 +3,7 @@
 #define SPLINESERVE_CORE_KERNELS_PACKING_H_
 
 #include <cstddef>
+#include <cstdint>
 
 #include "absl/functional/function_ref.h"
 #include "core/base/aligned_buffer.h"
@@ -15,37 +16,47 @@ namespace splineserve {
 // kMaxPanelWidth.
 size_t PanelWidth(size_t outer);
 
-// An owned packed matrix. Weights: FromRows once at load. Keys and values of attention: grown token by token.
+// An owned packed matrix. Weights: filled once at load, in the format of their file. Keys and values of
+// attention: float32, grown token by token.
 // Allocation failure throws std::bad_alloc. Thread-safe as any container: const members only.
 class PackedMatrix {
  public:
   PackedMatrix() = default;
-  // Zeros; `inner` is also the capacity of the chain length.
+  // Float32 zeros; `inner` is also the capacity of the chain length.
   PackedMatrix(size_t inner, size_t outer);
 
   // Packs w [outer, inner] (one row an output, as linear layers store them).
   static PackedMatrix FromRows(MatrixView<const float> w);
+  // The same of the bits of 16-bit numbers.
+  static PackedMatrix FromRows(MatrixView<const uint16_t> w, WeightFormat format);
 
   // The same in blocks, so that a large matrix is packed by several threads from what they have just read:
   // memory that holds anything until SetBlock has set all of it.
-  static PackedMatrix Unfilled(size_t inner, size_t outer);
+  static PackedMatrix Unfilled(size_t inner, size_t outer, WeightFormat format);
   // The same in memory of an arena that must outlive the matrix.
-  static PackedMatrix Unfilled(size_t inner, size_t outer, AlignedArena& arena);
+  static PackedMatrix Unfilled(size_t inner, size_t outer, WeightFormat format, AlignedArena& arena);
   // Element (k + c, n + r) = w[r][c]. n is a multiple of panel_width() and the block has that many rows, or,
   // in the last panel, as many as are left of outer(); the columns past outer() become zero. Blocks that do
-  // not overlap may be set at the same time.
-  void SetBlock(size_t k, size_t n, MatrixView<const float> w);
+  // not overlap may be set at the same time. The second is for formats of 16 bits.
+  void SetBlock(size_t k, size_t n, MatrixView<const float> w) { SetBlockOf(k, n, w); }
+  void SetBlock(size_t k, size_t n, MatrixView<const uint16_t> w) { SetBlockOf(k, n, w); }
 
-  PackedView view() const { return {buffer_.data(), inner_, outer_, panel_width_, panel_stride_}; }
+  PackedView view() const { return view(inner_, outer_); }
   // The same with the chain cut to its first `inner` and the columns to the first `outer`.
   PackedView view(size_t inner, size_t outer) const {
-    return {buffer_.data(), inner, outer, panel_width_, panel_stride_};
+    return {buffer_.data(), inner, outer, panel_width_, panel_stride_, format_};
   }
 
   size_t inner() const { return inner_; }
   size_t outer() const { return outer_; }
   size_t panel_width() const { return panel_width_; }
+  WeightFormat format() const { return format_; }
+  size_t bytes() const { return buffer_.size(); }
 
+  // x[0..inner()) = column n < outer(), expanded to float32.
+  void Column(size_t n, float* x) const;
+
+  // The next three are for float32 only.
   // n < outer. Column n = x[0..inner()): how a key enters packed keys (inner = head_dim, n = key index).
   void SetColumn(size_t n, const float* x);
   // k < inner. Row k = x[0..outer()): how a value enters packed values (k = key index, outer = head_dim).
@@ -55,10 +66,19 @@ class PackedMatrix {
   PackedMatrix Resized(size_t inner, size_t outer) const;
 
  private:
-  PackedMatrix(size_t inner, size_t outer, absl::FunctionRef<AlignedBuffer<float>(size_t)> allocate);
+  PackedMatrix(size_t inner, size_t outer, WeightFormat format,
+               absl::FunctionRef<AlignedBuffer<std::byte>(size_t)> allocate);
+  // T is float for float32, else uint16_t.
+  template <typename T>
+  void SetBlockOf(size_t k, size_t n, MatrixView<const T> w);
+  template <typename T>
+  static PackedMatrix FromRowsOf(MatrixView<const T> w, WeightFormat format);
+  float* floats() { return reinterpret_cast<float*>(buffer_.data()); }
+  const float* floats() const { return reinterpret_cast<const float*>(buffer_.data()); }
 
-  AlignedBuffer<float> buffer_;
+  AlignedBuffer<std::byte> buffer_;
   size_t inner_ = 0, outer_ = 0, panel_width_ = kLaneBlock, panel_stride_ = 0;
+  WeightFormat format_ = WeightFormat::kFloat32;
 };
 
 }  // namespace splineserve

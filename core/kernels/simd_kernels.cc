@@ -1,14 +1,6 @@
 // Compiles the kernels of the *-inl.h files once for each SIMD target and lists the ones that this processor
 // can run.
-
-// AVX-512, AVX2 with FMA, NEON, and Highway's scalar code (EMU128, or SCALAR where the compiler miscompiles
-// EMU128). The others are left out: targets without fused multiply-add (SSE) spend nearly all their time in
-// std::fma, whatever the rest does, and AVX3_DL and later add nothing to float32. Bits 28 and 29 are NEON
-// and, from Highway 1.0.5 on, NEON_WITHOUT_AES: numbers, because the older release does not know the second
-// name.
-#define HWY_DISABLED_TARGETS (~(HWY_AVX3 | HWY_AVX2 | (3LL << 28) | HWY_EMU128 | HWY_SCALAR))
-// Keeps the portable target beside a better baseline (NEON on Arm, or whatever -march a user adds).
-#define HWY_COMPILE_ALL_ATTAINABLE
+#include "core/kernels/simd_targets.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "core/kernels/simd_kernels.cc"

@@ -45,9 +45,10 @@ struct ProductArguments {
 };
 
 // The part of one product that a tile computes: rows [row, row + R), columns [column, column + columns) of
-// the panels given, which start at `w`.
+// the panels given, which start at `w`. Weight: float, hwy::bfloat16_t or hwy::float16_t.
+template <typename Weight>
 struct TilePlace {
-  const float* w;
+  const Weight* w;
   const float* bias;  // of the first column, or null
   size_t row;
   size_t column;
@@ -63,8 +64,8 @@ struct TilePlace {
 enum class TileEnd { kStore, kContinue, kGate, kGateMargin };
 
 // One tile; columns is more than (V - 1) vectors and at most V.
-template <size_t R, size_t V, TileEnd kEnd>
-HWY_NOINLINE void ProductTile(const ProductArguments& a, const TilePlace& place) {
+template <size_t R, size_t V, TileEnd kEnd, typename Weight>
+HWY_NOINLINE void ProductTile(const ProductArguments& a, const TilePlace<Weight>& place) {
   const FloatTag d;
   const size_t last = place.columns - (V - 1) * kLanes;  // columns in the last vector
   FloatVector acc[R][V];
@@ -86,7 +87,7 @@ HWY_NOINLINE void ProductTile(const ProductArguments& a, const TilePlace& place)
   const float* row[R];
 #pragma GCC unroll 8
   for (size_t r = 0; r < R; ++r) row[r] = a.x + (place.row + r) * a.x_stride;
-  const float* HWY_RESTRICT w = place.w;
+  const Weight* HWY_RESTRICT w = place.w;
   const char* ahead = place.ahead;
   const size_t inner = a.inner;
   const size_t w_step = a.panel_width;
@@ -96,11 +97,11 @@ HWY_NOINLINE void ProductTile(const ProductArguments& a, const TilePlace& place)
     // prefetch cannot fault.
     if constexpr (TileVectors(R) * kLanes < kMaxPanelWidth) __builtin_prefetch(w + 16 * w_step);
     __builtin_prefetch(ahead, 0, 2);
-    __builtin_prefetch(ahead + 64, 0, 2);
+    if constexpr (sizeof(Weight) == 4) __builtin_prefetch(ahead + 64, 0, 2);  // else a step is at most 64
     ahead += place.ahead_step;
     FloatVector weight[V];
 #pragma GCC unroll 8
-    for (size_t v = 0; v < V; ++v) weight[v] = hn::Load(d, w + v * kLanes);
+    for (size_t v = 0; v < V; ++v) weight[v] = LoadWeights(w + v * kLanes);
 #pragma GCC unroll 8
     for (size_t r = 0; r < R; ++r) {
       const FloatVector broadcast = hn::Set(d, row[r][k]);
@@ -140,14 +141,14 @@ HWY_NOINLINE void ProductTile(const ProductArguments& a, const TilePlace& place)
 }
 
 // R rows of one panel of `columns` columns, tile by tile; the last tile may be narrower.
-template <size_t R, TileEnd kEnd>
-HWY_INLINE void ProductRows(const ProductArguments& a, const TilePlace& panel) {
+template <size_t R, TileEnd kEnd, typename Weight>
+HWY_INLINE void ProductRows(const ProductArguments& a, const TilePlace<Weight>& panel) {
   constexpr size_t kVectors = TileVectors(R);
   size_t c = 0;
   while (c < panel.columns) {
     const size_t left = panel.columns - c;
     const size_t vectors = HWY_MIN((left + kLanes - 1) / kLanes, kVectors);
-    TilePlace tile = panel;
+    TilePlace<Weight> tile = panel;
     tile.w += c;
     if (tile.bias != nullptr) tile.bias += c;
     tile.column += c;
@@ -171,20 +172,20 @@ HWY_INLINE void ProductRows(const ProductArguments& a, const TilePlace& panel) {
   }
 }
 
-template <TileEnd kEnd>
+template <TileEnd kEnd, typename Weight>
 HWY_INLINE void ProductTiles(const ProductArguments& a, size_t rows, const PackedView& w, const float* bias) {
   // Even shares: 16 rows are 6 + 5 + 5, 7 are 4 + 3. A tile of one row would wait for the weights.
   const size_t tiles = (rows + kTileRows - 1) / kTileRows;
   for (size_t p = 0; p < w.panels(); ++p) {
-    TilePlace place;
-    place.w = w.data + p * w.panel_stride;
+    TilePlace<Weight> place;
+    place.w = static_cast<const Weight*>(w.data) + p * w.panel_stride;
     place.column = p * w.panel_width;
     place.columns = HWY_MIN(w.outer - place.column, w.panel_width);
     place.bias = bias != nullptr ? bias + place.column : nullptr;
     // The panel stays in the second-level cache while all rows pass over it. The last panel fetches what lies
     // behind the matrix: as a rule the one that is used next (WeightPacker). A prefetch cannot fault.
     const bool fetch = tiles > 1;
-    place.ahead_step = fetch ? (w.panel_width * sizeof(float) + tiles - 1) / tiles : 0;
+    place.ahead_step = fetch ? (w.panel_width * sizeof(Weight) + tiles - 1) / tiles : 0;
     for (size_t t = 0, r = 0; t < tiles; ++t) {
       const size_t count = (rows - r + (tiles - t) - 1) / (tiles - t);
       place.row = r;
@@ -215,26 +216,50 @@ HWY_INLINE void ProductTiles(const ProductArguments& a, size_t rows, const Packe
   }
 }
 
+template <typename Weight>
+void ProductOf(const ProductArguments& a, size_t rows, const PackedView& w, const float* bias) {
+  if (a.gates == nullptr) {
+    ProductTiles<TileEnd::kStore, Weight>(a, rows, w, bias);
+  } else if (a.gates->want_margin) {
+    ProductTiles<TileEnd::kGateMargin, Weight>(a, rows, w, bias);
+  } else {
+    ProductTiles<TileEnd::kGate, Weight>(a, rows, w, bias);
+  }
+}
+
+// simd_compact.cc compiles those of 16 bits.
+#undef SPLINESERVE_COMPACT_PRODUCTS
+#define SPLINESERVE_COMPACT_PRODUCTS(EXTERN, Weight)                                                     \
+  EXTERN template void ProductOf<Weight>(const ProductArguments& a, size_t rows, const PackedView& w, \
+                                         const float* bias);
+SPLINESERVE_COMPACT_PRODUCTS(extern, hwy::bfloat16_t)
+SPLINESERVE_COMPACT_PRODUCTS(extern, hwy::float16_t)
+
+HWY_INLINE void ProductOfAny(const ProductArguments& a, size_t rows, const PackedView& w, const float* bias) {
+  switch (w.format) {
+    case WeightFormat::kFloat32:
+      return ProductOf<float>(a, rows, w, bias);
+    case WeightFormat::kBfloat16:
+      return ProductOf<hwy::bfloat16_t>(a, rows, w, bias);
+    case WeightFormat::kFloat16:
+      return ProductOf<hwy::float16_t>(a, rows, w, bias);
+  }
+}
+
 inline void Product(const float* x, size_t x_stride, size_t rows, const PackedView& w, const float* bias,
                     float scale, float* out, size_t out_stride) {
-  ProductTiles<TileEnd::kStore>({x, x_stride, w.inner, scale, nullptr, out, out_stride, w.panel_width}, rows,
-                                w, bias);
+  ProductOfAny({x, x_stride, w.inner, scale, nullptr, out, out_stride, w.panel_width}, rows, w, bias);
 }
 
 inline void ContinueProduct(const float* x, size_t x_stride, size_t rows, const PackedView& w, float* out,
                             size_t out_stride) {
-  ProductTiles<TileEnd::kContinue>({x, x_stride, w.inner, 1.0f, nullptr, out, out_stride, w.panel_width},
+  ProductTiles<TileEnd::kContinue, float>({x, x_stride, w.inner, 1.0f, nullptr, out, out_stride, w.panel_width},
                                    rows, w, nullptr);
 }
 
 inline void GatedProduct(const float* x, size_t x_stride, size_t rows, const PackedView& w, const float* bias,
                          float scale, const GateSpec& gates, float* out, size_t out_stride) {
-  const ProductArguments a = {x, x_stride, w.inner, scale, &gates, out, out_stride, w.panel_width};
-  if (gates.want_margin) {
-    ProductTiles<TileEnd::kGateMargin>(a, rows, w, bias);
-  } else {
-    ProductTiles<TileEnd::kGate>(a, rows, w, bias);
-  }
+  ProductOfAny({x, x_stride, w.inner, scale, &gates, out, out_stride, w.panel_width}, rows, w, bias);
 }
 
 }  // namespace HWY_NAMESPACE

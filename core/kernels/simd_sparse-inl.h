@@ -55,15 +55,19 @@ inline size_t ListOpen(const float* x, size_t n, size_t inner, uint32_t* index, 
   return count;
 }
 
+// Of a cache line of 64 bytes.
+template <typename Weight>
+inline constexpr size_t kNumbersPerLine = 64 / sizeof(Weight);
+
 // Vectors of one tile: a whole panel where the registers allow it.
 inline constexpr size_t kSparseVectors = HWY_MIN(kMaxPanelWidth / kLanes, 16);
 
 // One row's entries [begin, end) into V vectors of a panel of kWidth columns that starts at `w`; columns is
 // more than (V - 1) vectors. kAhead brings the weights of later entries into the cache, for lists that are
 // walked once.
-template <size_t V, size_t kWidth, bool kAhead>
+template <size_t V, size_t kWidth, bool kAhead, typename Weight>
 HWY_INLINE void SparseTile(const uint32_t* HWY_RESTRICT index, const float* HWY_RESTRICT value, size_t begin,
-                           size_t end, const float* HWY_RESTRICT w, const float* start, size_t columns,
+                           size_t end, const Weight* HWY_RESTRICT w, const float* start, size_t columns,
                            float* out) {
   const FloatTag d;
   const size_t last = columns - (V - 1) * kLanes;
@@ -80,14 +84,14 @@ HWY_INLINE void SparseTile(const uint32_t* HWY_RESTRICT index, const float* HWY_
     if constexpr (kAhead) {
       // Past the list's end this may name any address: a prefetch cannot fault.
       constexpr size_t kDistance = 12;
-      const float* later = w + size_t{index[i + kDistance]} * kWidth;
+      const Weight* later = w + size_t{index[i + kDistance]} * kWidth;
 #pragma GCC unroll 4
-      for (size_t c = 0; c < V * kLanes; c += kLaneBlock) __builtin_prefetch(later + c);
+      for (size_t c = 0; c < V * kLanes; c += kNumbersPerLine<Weight>) __builtin_prefetch(later + c);
     }
-    const float* weight = w + size_t{index[i]} * kWidth;
+    const Weight* weight = w + size_t{index[i]} * kWidth;
     const FloatVector broadcast = hn::Set(d, value[i]);
 #pragma GCC unroll 16
-    for (size_t v = 0; v < V; ++v) acc[v] = Fma(broadcast, hn::Load(d, weight + v * kLanes), acc[v]);
+    for (size_t v = 0; v < V; ++v) acc[v] = Fma(broadcast, LoadWeights(weight + v * kLanes), acc[v]);
   }
 #pragma GCC unroll 16
   for (size_t v = 0; v + 1 < V; ++v) hn::StoreU(acc[v], d, out + v * kLanes);
@@ -112,18 +116,18 @@ struct SparseArguments {
 };
 
 // Columns [column, column + columns) of one panel of kWidth columns; `w` points to the first of them.
-template <size_t V, size_t kWidth>
-HWY_NOINLINE void SparseColumns(const SparseArguments& a, const float* w, const float* bias, size_t columns,
+template <size_t V, size_t kWidth, typename Weight>
+HWY_NOINLINE void SparseColumns(const SparseArguments& a, const Weight* w, const float* bias, size_t columns,
                                 float* out, size_t out_stride) {
   for (size_t b = 0; b < a.blocks; b += a.blocks_a_pass) {
     const size_t b_end = HWY_MIN(a.blocks, b + a.blocks_a_pass);
     // May run past the last panel; a prefetch cannot fault.
-    const float* next = b_end < a.blocks ? w + b_end * kOpenBlock * kWidth : w + a.panel_stride;
-    const size_t next_floats = (b_end - b) * kOpenBlock * kWidth;
+    const Weight* next = b_end < a.blocks ? w + b_end * kOpenBlock * kWidth : w + a.panel_stride;
+    const size_t next_numbers = (b_end - b) * kOpenBlock * kWidth;
     for (size_t r = 0; r < a.rows; ++r) {
       if (a.fetch_ahead) {
-        const size_t fetch_end = next_floats * (r + 1) / a.rows;
-        for (size_t i = next_floats * r / a.rows; i < fetch_end; i += kLaneBlock) {
+        const size_t fetch_end = next_numbers * (r + 1) / a.rows;
+        for (size_t i = next_numbers * r / a.rows; i < fetch_end; i += kNumbersPerLine<Weight>) {
           __builtin_prefetch(next + i, 0, 2);
         }
       }
@@ -141,8 +145,8 @@ HWY_NOINLINE void SparseColumns(const SparseArguments& a, const float* w, const 
   }
 }
 
-template <size_t kWidth>
-HWY_INLINE void SparsePanel(const SparseArguments& a, const float* panel, const float* bias, size_t columns,
+template <size_t kWidth, typename Weight>
+HWY_INLINE void SparsePanel(const SparseArguments& a, const Weight* panel, const float* bias, size_t columns,
                             float* out, size_t out_stride) {
   for (size_t c = 0; c < columns; c += kSparseVectors * kLanes) {
     const size_t count = HWY_MIN(columns - c, kSparseVectors * kLanes);
@@ -175,8 +179,9 @@ HWY_INLINE void SparsePanel(const SparseArguments& a, const float* panel, const 
 }
 
 // From the bias, or where `from_out` from what `out` holds.
-inline void SparseChains(const OpenLists& x, size_t rows, const PackedView& w, const float* bias,
-                         bool from_out, float* out, size_t out_stride) {
+template <typename Weight>
+void SparseProductOf(const OpenLists& x, size_t rows, const PackedView& w, const float* bias, bool from_out,
+                     float* out, size_t out_stride) {
   SparseArguments a = {x, rows, OpenBlocks(w.inner), 1, w.panel_stride, false, from_out};
   size_t open = 0;
   for (size_t r = 0; r < rows; ++r) open += x.starts[r * x.starts_stride + a.blocks];
@@ -187,10 +192,10 @@ inline void SparseChains(const OpenLists& x, size_t rows, const PackedView& w, c
   const double density = static_cast<double>(open) / static_cast<double>(HWY_MAX(rows * w.inner, 1));
   a.blocks_a_pass = rows <= 2 || density < 0.04 ? a.blocks : density > 0.25 ? 1 : density > 0.07 ? 2 : 4;
   // Worth it where most of those weights are used and they are not in that cache already.
-  constexpr size_t kCachedFloats = 128 * 1024;
-  a.fetch_ahead = w.inner * w.outer > kCachedFloats && density * static_cast<double>(rows) > 1;
+  constexpr size_t kCachedBytes = 512 * 1024;
+  a.fetch_ahead = w.inner * w.outer * sizeof(Weight) > kCachedBytes && density * static_cast<double>(rows) > 1;
   for (size_t p = 0; p < w.panels(); ++p) {
-    const float* panel = w.data + p * w.panel_stride;
+    const Weight* panel = static_cast<const Weight*>(w.data) + p * w.panel_stride;
     const size_t first = p * w.panel_width;
     const size_t columns = HWY_MIN(w.outer - first, w.panel_width);
     const float* panel_bias = bias != nullptr ? bias + first : nullptr;
@@ -211,14 +216,30 @@ inline void SparseChains(const OpenLists& x, size_t rows, const PackedView& w, c
   }
 }
 
+// simd_compact.cc compiles those of 16 bits.
+#undef SPLINESERVE_COMPACT_SPARSE_PRODUCTS
+#define SPLINESERVE_COMPACT_SPARSE_PRODUCTS(EXTERN, Weight)                                              \
+  EXTERN template void SparseProductOf<Weight>(const OpenLists& x, size_t rows, const PackedView& w, \
+                                               const float* bias, bool from_out, float* out, size_t out_stride);
+SPLINESERVE_COMPACT_SPARSE_PRODUCTS(extern, hwy::bfloat16_t)
+SPLINESERVE_COMPACT_SPARSE_PRODUCTS(extern, hwy::float16_t)
+
 inline void SparseProduct(const OpenLists& x, size_t rows, const PackedView& w, const float* bias, float* out,
                           size_t out_stride) {
-  SparseChains(x, rows, w, bias, /*from_out=*/false, out, out_stride);
+  switch (w.format) {
+    case WeightFormat::kFloat32:
+      return SparseProductOf<float>(x, rows, w, bias, /*from_out=*/false, out, out_stride);
+    case WeightFormat::kBfloat16:
+      return SparseProductOf<hwy::bfloat16_t>(x, rows, w, bias, /*from_out=*/false, out, out_stride);
+    case WeightFormat::kFloat16:
+      return SparseProductOf<hwy::float16_t>(x, rows, w, bias, /*from_out=*/false, out, out_stride);
+  }
 }
 
+// Keys and values are float32.
 inline void ContinueSparseProduct(const OpenLists& x, size_t rows, const PackedView& w, float* out,
                                   size_t out_stride) {
-  SparseChains(x, rows, w, nullptr, /*from_out=*/true, out, out_stride);
+  SparseProductOf<float>(x, rows, w, nullptr, /*from_out=*/true, out, out_stride);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -56,6 +56,14 @@ HWY_INLINE FloatVector Fma(FloatVector a, FloatVector b, FloatVector c) {
 #endif
 }
 
+// The weights of kLanes columns, of any format, as float32: every bfloat16 and float16 is one, subnormal
+// numbers too (the processors' conversions flush none). Aligned as a panel's columns are.
+HWY_INLINE FloatVector LoadWeights(const float* p) { return hn::Load(FloatTag(), p); }
+template <typename Weight>
+HWY_INLINE FloatVector LoadWeights(const Weight* p) {
+  return hn::PromoteTo(FloatTag(), hn::Load(hn::Rebind<Weight, FloatTag>(), p));
+}
+
 // The first `count` lanes, count < kLanes, zeros in the others. Touches no memory past them.
 HWY_INLINE FloatVector LoadFirst(const float* p, size_t count) {
   const FloatTag d;

@@ -6,12 +6,12 @@
 namespace splineserve {
 namespace {
 
-// Row `position` of the position table, or null without positions. `scratch` holds rows past the tabulated
-// ones.
+// Row `position` of the position table, or null without positions. `scratch` holds rows of 16-bit numbers and
+// those past the tabulated ones.
 const float* PositionRow(const ModelConfig& config, const StackWeights& stack, size_t position,
                          std::vector<float>& scratch) {
   if (config.positions == Positions::kNone) return nullptr;
-  if (position < stack.positions_rows) return stack.positions.data() + position * config.hidden_size;
+  if (position < stack.positions.rows()) return stack.positions.Row(position, scratch);
   scratch.resize(config.hidden_size);
   SinusoidalPosition(position, config.hidden_size, scratch.data());
   return scratch.data();
@@ -34,13 +34,15 @@ void Embed(Evaluation& evaluation, const InputConfig& input, const StackWeights&
     evaluation.Apply(*stack.input_projection, rows, x);
   }
   std::vector<float>& scratch = evaluation.workspace.position_row;
+  std::vector<float>& token_scratch = evaluation.workspace.token_row;
   for (size_t s = 0; s < inputs.size(); ++s) {
     const RowRange range = evaluation.sequences()[s];
     for (size_t t = 0; t < range.count; ++t) {
       float* const row = x.row(range.first + t);
       const float* const position = PositionRow(config, stack, range.position + t, scratch);
       if (input.kind == InputKind::kTokens) {
-        const float* embedding = stack.token_embedding.data() + static_cast<size_t>(inputs[s].ids[t]) * d;
+        const float* embedding =
+            stack.token_embedding.Row(static_cast<size_t>(inputs[s].ids[t]), token_scratch);
         evaluation.kernels.scale_add(embedding, input.scale, position, d, row);
       } else if (position != nullptr) {
         evaluation.kernels.add(row, position, d, row);

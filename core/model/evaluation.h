@@ -96,7 +96,8 @@ class Workspace {
   std::vector<SequenceInput> inputs;
   std::vector<const KeyValues*> caches, memories;
   std::vector<AttentionTask> attention_tasks;
-  std::vector<float> position_row;  // of a position past the tabulated ones
+  // Of 16-bit numbers, and of a position past the tabulated ones.
+  std::vector<float> position_row, token_row;
 
  private:
   friend class Evaluation;

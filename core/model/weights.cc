@@ -5,6 +5,7 @@
 #include <cmath>
 #include <map>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -21,6 +22,20 @@ constexpr size_t kMaxTabulatedPositions = 4096;
 // What a task reads: large enough that handing it out and dropping its pages (some microseconds) are nothing
 // beside it, small enough that two threads share 9 MB evenly.
 constexpr size_t kTaskBytes = size_t{512} << 10;
+
+// The format that keeps a tensor's numbers and no more bytes than its file has. F64 is rounded when read.
+WeightFormat FormatOf(DType dtype) {
+  switch (dtype) {
+    case DType::kF16:
+      return WeightFormat::kFloat16;
+    case DType::kBF16:
+      return WeightFormat::kBfloat16;
+    case DType::kF32:
+    case DType::kF64:
+      return WeightFormat::kFloat32;
+  }
+  return WeightFormat::kFloat32;
+}
 
 // A tile of 64 rows and 64 columns is converted (16 KB), then transposed into its panel (16 KB): 256 bytes of
 // a row at a time let the processor fetch ahead.
@@ -67,7 +82,9 @@ class WeightPacker::Plan {
   void Run(size_t index) {
     const Task& task = tasks_[index];
     if (task.tensor == nullptr) return Tabulate(task);
-    const bool finite = task.matrix == nullptr ? Copy(task) : Pack(task);
+    const bool finite = task.matrix != nullptr  ? Pack(task)
+                        : task.halves != nullptr ? CopyHalves(task)
+                                                 : Copy(task);
     if (!finite) finite_.store(false, std::memory_order_relaxed);
     const size_t row = task.tensor->data.size() / task.rows_in_all;
     directory_.Drop(task.tensor->data.subspan(task.first * row, task.rows * row));
@@ -82,13 +99,15 @@ class WeightPacker::Plan {
   }
 
  private:
-  // Rows [first, first + rows) of a tensor, or of the sinusoidal table where `tensor` is null, to `matrix` if
-  // there is one, else to `out`, which is the whole tensor's. A vector is as many rows of one number.
+  // Rows [first, first + rows) of a tensor, or of the sinusoidal table where `tensor` is null, to `matrix`,
+  // `halves` (16-bit numbers as they are) or `out`, whichever there is; the last two are the whole tensor's. A
+  // vector is as many rows of one number.
   struct Task {
     const TensorView* tensor = nullptr;
     size_t rows_in_all = 0, first = 0, rows = 0;
     float* out = nullptr;
     PackedMatrix* matrix = nullptr;
+    uint16_t* halves = nullptr;
   };
 
   // Cuts `whole` into runs of rows of about kTaskBytes, each but the last a multiple of `unit` rows.
@@ -109,12 +128,22 @@ class WeightPacker::Plan {
     AddTasks({tensor, tensor->elements(), 0, 0, values->data(), nullptr}, SizeOf(tensor->dtype), 1);
   }
 
+  // As many rows as the tensor has, of `width` numbers.
+  void AddTable(const std::string& name, size_t width, RowTable* table) {
+    const TensorView* tensor = directory_.Find(name);
+    if (tensor == nullptr || tensor->elements() == 0) return;
+    *table = RowTable(tensor->elements() / width, width, FormatOf(tensor->dtype));
+    AddTasks({tensor, tensor->elements(), 0, 0, table->floats(), nullptr, table->halves()},
+             SizeOf(tensor->dtype), 1);
+  }
+
   void AddAffine(const std::string& prefix, AffineMap* map) {
     const TensorView* tensor =
         directory_.Find(absl::StrCat(prefix, ".weight"));  // present and [out, in]: checked
     const size_t out = tensor->shape[0], in = tensor->shape[1];
-    map->weight = use_ == Use::kLowered ? PackedMatrix::Unfilled(in, out)
-                                        : PackedMatrix::Unfilled(in, out, weights_.matrices);
+    const WeightFormat format = FormatOf(tensor->dtype);
+    map->weight = use_ == Use::kLowered ? PackedMatrix::Unfilled(in, out, format)
+                                        : PackedMatrix::Unfilled(in, out, format, weights_.matrices);
     if (tensor->elements() != 0) {
       AddTasks({tensor, out, 0, 0, nullptr, &map->weight}, in * SizeOf(tensor->dtype),
                map->weight.panel_width());
@@ -139,21 +168,19 @@ class WeightPacker::Plan {
   void AddPositions(const std::string& stack, StackWeights* weights) {
     const size_t d = config_.hidden_size;
     if (config_.positions == Positions::kLearned) {
-      AddFloats(absl::StrCat(stack, ".embed_positions.weight"), &weights->positions);
-      weights->positions_rows = config_.max_positions;
+      AddTable(absl::StrCat(stack, ".embed_positions.weight"), d, &weights->positions);
     } else if (config_.positions == Positions::kSinusoidal) {
       wavelengths_ = Wavelengths(d);
-      weights->positions_rows = std::min(config_.max_positions, kMaxTabulatedPositions);
-      weights->positions = AlignedBuffer<float>::Uninitialized(weights->positions_rows * d);
-      AddTasks({nullptr, weights->positions_rows, 0, 0, weights->positions.data(), nullptr},
-               d * sizeof(float), 1);
+      const size_t rows = std::min(config_.max_positions, kMaxTabulatedPositions);
+      weights->positions = RowTable(rows, d, WeightFormat::kFloat32);
+      AddTasks({nullptr, rows, 0, 0, weights->positions.floats()}, d * sizeof(float), 1);
     }
   }
 
   void AddStack(const std::string& stack, const InputConfig& input, size_t layers, bool cross,
                 StackWeights* weights) {
     if (input.kind == InputKind::kTokens) {
-      AddFloats(absl::StrCat(stack, ".embed_tokens.weight"), &weights->token_embedding);
+      AddTable(absl::StrCat(stack, ".embed_tokens.weight"), config_.hidden_size, &weights->token_embedding);
     } else {
       AddAffine(absl::StrCat(stack, ".input_proj"), &weights->input_projection.emplace());
     }
@@ -176,19 +203,29 @@ class WeightPacker::Plan {
     return ReadFloatsAt(*task.tensor, task.first, task.rows, task.out + task.first);
   }
 
+  static bool CopyHalves(const Task& task) {
+    return ReadHalvesAt(*task.tensor, task.first, task.rows, task.halves + task.first);
+  }
+
   static bool Pack(const Task& task) {
-    alignas(kCacheLineBytes) float tile[kMaxPanelWidth * kTileColumns];
+    return task.matrix->format() == WeightFormat::kFloat32 ? PackNumbers<float>(task, ReadFloatsAt)
+                                                           : PackNumbers<uint16_t>(task, ReadHalvesAt);
+  }
+
+  template <typename T, typename Read>
+  static bool PackNumbers(const Task& task, const Read& read) {
+    alignas(kCacheLineBytes) T tile[kMaxPanelWidth * kTileColumns];
     const size_t width = task.matrix->panel_width();
     const size_t columns = task.matrix->inner();
     bool finite = true;
     for (size_t n = task.first; n < task.first + task.rows; n += width) {
       const size_t rows = std::min(width, task.first + task.rows - n);
       for (size_t k = 0; k < columns; k += kTileColumns) {
-        const MatrixView<float> block(tile, rows, std::min(kTileColumns, columns - k));
+        const MatrixView<T> block(tile, rows, std::min(kTileColumns, columns - k));
         for (size_t r = 0; r < rows; ++r) {
-          finite &= ReadFloatsAt(*task.tensor, (n + r) * columns + k, block.cols, block.row(r));
+          finite &= read(*task.tensor, (n + r) * columns + k, block.cols, block.row(r));
         }
-        task.matrix->SetBlock(k, n, block);
+        task.matrix->SetBlock(k, n, MatrixView<const T>(block));
       }
     }
     return finite;
@@ -255,10 +292,10 @@ void LowerPrecision(Precision precision, ModelWeights& weights) {
 }
 
 void MeasureCrossovers(const KernelSet& kernels, ModelWeights& weights) {
-  // By shape: all layers share one measurement.
-  std::map<std::pair<size_t, size_t>, double> measured;
+  // By shape and format: all layers share one measurement.
+  std::map<std::tuple<size_t, size_t, WeightFormat>, double> measured;
   const auto measure = [&](const PackedView& w) {
-    const auto [found, inserted] = measured.try_emplace({w.inner, w.outer}, 0.0);
+    const auto [found, inserted] = measured.try_emplace({w.inner, w.outer, w.format}, 0.0);
     if (inserted) found->second = MeasureSparseBelow(kernels, w);
     return found->second;
   };

@@ -13,6 +13,7 @@
 #include "core/format/model_directory.h"
 #include "core/kernels/low_precision.h"
 #include "core/kernels/packing.h"
+#include "core/model/row_table.h"
 
 namespace splineserve {
 
@@ -20,7 +21,7 @@ namespace splineserve {
 // the time on AVX-512, at all of them 1.6 times as long.
 inline constexpr double kDefaultSparseBelow = 0.6;
 
-// y = W x + b, W [out, in] packed, b [out] or absent (zero).
+// y = W x + b, W [out, in] packed in the numbers of its file, b [out] or absent (zero).
 struct AffineMap {
   PackedMatrix weight;        // inner = in, outer = out
   AlignedBuffer<float> bias;  // empty if absent
@@ -61,17 +62,16 @@ struct LayerWeights {
 
 // One stack: the encoder or the decoder.
 struct StackWeights {
-  AlignedBuffer<float> token_embedding;       // [V, d] row-major; tokens only
+  RowTable token_embedding;                   // [V, d]; tokens only
   std::optional<AffineMap> input_projection;  // size -> d; vectors only
-  AlignedBuffer<float> positions;             // [positions_rows, d]; learned and sinusoidal
-  size_t positions_rows = 0;
+  RowTable positions;                         // [some, d]; learned and sinusoidal
   std::vector<LayerWeights> layers;
   NormWeights final_norm;
 };
 
 // Immutable once made; thread-safe. Move-only.
 struct ModelWeights {
-  AlignedArena matrices;  // memory of the affine maps' float32 weights: first, for it must outlive them
+  AlignedArena matrices;  // memory of the affine maps' exact weights: first, for it must outlive them
   ModelConfig config;
   Precision precision = Precision::kFloat32;
   std::optional<StackWeights> encoder;
@@ -84,6 +84,9 @@ struct ModelWeights {
 //   WeightPacker packer(directory);
 //   pool.ParallelFor(packer.tasks(), [&](size_t task, size_t) { packer.Run(task); });
 //   absl::StatusOr<ModelWeights> weights = packer.Finish();
+//
+// BF16 and F16 tensors of affine maps, token embeddings and learned positions stay in 16 bits (weight_format.h),
+// all others become float32.
 //
 // Every byte of the directory's maps is read once, converted and checked in a tile that stays in the
 // first-level cache, stored in its final place and dropped (ModelDirectory::Drop), so that the peak is what
@@ -108,7 +111,7 @@ class WeightPacker {
   const std::unique_ptr<Plan> plan_;
 };
 
-// Rounds every affine map to `precision` and gives its float32 weights back. One map after the other, so that
+// Rounds every affine map to `precision` and gives its exact weights back. One map after the other, so that
 // the peak grows by one of them at most.
 void LowerPrecision(Precision precision, ModelWeights& weights);
 
