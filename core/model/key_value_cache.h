@@ -108,7 +108,7 @@ class KeyValuePool {
   size_t used_bytes() const { return used_bytes_; }  // of chunks in use
   size_t kept_bytes() const { return kept_bytes_; }  // of the others
 
-  // 60 generations of g2p, or two chunks of a decoder of 12 layers of 1,024.
+  // 170 generations of g2p with their sources, or two chunks of a decoder of 12 layers of 1,024.
   static constexpr size_t kMaxKeptBytes = size_t{16} << 20;
   static constexpr size_t kMaxKept = 512;  // chunks
 
