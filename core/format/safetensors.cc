@@ -166,8 +166,8 @@ T Load(const uint8_t* at) {
   return value;
 }
 
-// Element `i` of `data` as float32; the only place that knows the encodings. No branches, so that the compiler
-// makes SIMD of the loops below.
+// Element `i` of `data` as float32; the only place that knows the encodings. No branches, so that the
+// compiler makes SIMD of the loops below.
 template <DType dtype>
 float Element(const uint8_t* data, size_t i) {
   if constexpr (dtype == DType::kF16) return Float16ToFloat(Load<uint16_t>(data + 2 * i));

@@ -25,8 +25,8 @@ namespace splineserve {
 // The right operand of a product, packed: `outer` columns (outputs, or keys) in panels of `panel_width`, each
 // panel k-major, so that a microkernel streams it. Element (k, n) lies at
 //   data[(n / panel_width) * panel_stride + k * panel_width + n % panel_width]
-// as a number of `format`. panel_width is a multiple of kLaneBlock and at most kMaxPanelWidth; columns past `outer` hold zeros (or
-// anything finite) and are never stored. See packing.h for makers.
+// as a number of `format`. panel_width is a multiple of kLaneBlock and at most kMaxPanelWidth; columns past
+// `outer` hold zeros (or anything finite) and are never stored. See packing.h for makers.
 inline constexpr size_t kLaneBlock = 16;
 inline constexpr size_t kMaxPanelWidth = 64;
 
@@ -44,7 +44,8 @@ struct PackedView {
     const size_t begin = first * panel_width;
     const size_t end = begin + count * panel_width < outer ? begin + count * panel_width : outer;
     const size_t skipped = first * panel_stride * BytesPerNumber(format);
-    return {static_cast<const std::byte*>(data) + skipped, inner, end - begin, panel_width, panel_stride, format};
+    return {
+        static_cast<const std::byte*>(data) + skipped, inner, end - begin, panel_width, panel_stride, format};
   }
 };
 

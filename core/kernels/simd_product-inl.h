@@ -229,7 +229,7 @@ void ProductOf(const ProductArguments& a, size_t rows, const PackedView& w, cons
 
 // simd_compact.cc compiles those of 16 bits.
 #undef SPLINESERVE_COMPACT_PRODUCTS
-#define SPLINESERVE_COMPACT_PRODUCTS(EXTERN, Weight)                                                     \
+#define SPLINESERVE_COMPACT_PRODUCTS(EXTERN, Weight)                                                  \
   EXTERN template void ProductOf<Weight>(const ProductArguments& a, size_t rows, const PackedView& w, \
                                          const float* bias);
 SPLINESERVE_COMPACT_PRODUCTS(extern, hwy::bfloat16_t)

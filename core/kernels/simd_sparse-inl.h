@@ -193,7 +193,8 @@ void SparseProductOf(const OpenLists& x, size_t rows, const PackedView& w, const
   a.blocks_a_pass = rows <= 2 || density < 0.04 ? a.blocks : density > 0.25 ? 1 : density > 0.07 ? 2 : 4;
   // Worth it where most of those weights are used and they are not in that cache already.
   constexpr size_t kCachedBytes = 512 * 1024;
-  a.fetch_ahead = w.inner * w.outer * sizeof(Weight) > kCachedBytes && density * static_cast<double>(rows) > 1;
+  a.fetch_ahead =
+      w.inner * w.outer * sizeof(Weight) > kCachedBytes && density * static_cast<double>(rows) > 1;
   for (size_t p = 0; p < w.panels(); ++p) {
     const Weight* panel = static_cast<const Weight*>(w.data) + p * w.panel_stride;
     const size_t first = p * w.panel_width;
@@ -218,7 +219,7 @@ void SparseProductOf(const OpenLists& x, size_t rows, const PackedView& w, const
 
 // simd_compact.cc compiles those of 16 bits.
 #undef SPLINESERVE_COMPACT_SPARSE_PRODUCTS
-#define SPLINESERVE_COMPACT_SPARSE_PRODUCTS(EXTERN, Weight)                                              \
+#define SPLINESERVE_COMPACT_SPARSE_PRODUCTS(EXTERN, Weight)                                          \
   EXTERN template void SparseProductOf<Weight>(const OpenLists& x, size_t rows, const PackedView& w, \
                                                const float* bias, bool from_out, float* out, size_t out_stride);
 SPLINESERVE_COMPACT_SPARSE_PRODUCTS(extern, hwy::bfloat16_t)

@@ -82,7 +82,7 @@ class WeightPacker::Plan {
   void Run(size_t index) {
     const Task& task = tasks_[index];
     if (task.tensor == nullptr) return Tabulate(task);
-    const bool finite = task.matrix != nullptr  ? Pack(task)
+    const bool finite = task.matrix != nullptr   ? Pack(task)
                         : task.halves != nullptr ? CopyHalves(task)
                                                  : Copy(task);
     if (!finite) finite_.store(false, std::memory_order_relaxed);
@@ -100,8 +100,8 @@ class WeightPacker::Plan {
 
  private:
   // Rows [first, first + rows) of a tensor, or of the sinusoidal table where `tensor` is null, to `matrix`,
-  // `halves` (16-bit numbers as they are) or `out`, whichever there is; the last two are the whole tensor's. A
-  // vector is as many rows of one number.
+  // `halves` (16-bit numbers as they are) or `out`, whichever there is; the last two are the whole tensor's.
+  // A vector is as many rows of one number.
   struct Task {
     const TensorView* tensor = nullptr;
     size_t rows_in_all = 0, first = 0, rows = 0;

@@ -85,8 +85,8 @@ struct ModelWeights {
 //   pool.ParallelFor(packer.tasks(), [&](size_t task, size_t) { packer.Run(task); });
 //   absl::StatusOr<ModelWeights> weights = packer.Finish();
 //
-// BF16 and F16 tensors of affine maps, token embeddings and learned positions stay in 16 bits (weight_format.h),
-// all others become float32.
+// BF16 and F16 tensors of affine maps, token embeddings and learned positions stay in 16 bits
+// (weight_format.h), all others become float32.
 //
 // Every byte of the directory's maps is read once, converted and checked in a tile that stays in the
 // first-level cache, stored in its final place and dropped (ModelDirectory::Drop), so that the peak is what

@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -43,13 +44,23 @@ AlignedBuffer<float> Numbers(size_t n, uint32_t seed) {
   return x;
 }
 
+PackedMatrix Pack(const AlignedBuffer<float>& w, size_t outer, size_t inner, WeightFormat format) {
+  if (format == WeightFormat::kFloat32) return PackedMatrix::FromRows({w.data(), outer, inner});
+  // Bits of normal numbers in either format.
+  std::vector<uint16_t> halves;
+  for (size_t i = 0; i < w.size(); ++i) {
+    halves.push_back(static_cast<uint16_t>(std::bit_cast<uint32_t>(w[i]) >> 16 & 0xBFFF));
+  }
+  return PackedMatrix::FromRows({halves.data(), outer, inner}, format);
+}
+
 // Weights are `copies` matrices used in turn: 1 leaves them in cache, many stream them from memory.
 void Product(benchmark::State& state, const KernelSet* set, size_t rows, size_t inner, size_t outer,
-             size_t copies) {
+             size_t copies, WeightFormat format) {
   const AlignedBuffer<float> x = Numbers(rows * inner, 1);
   const AlignedBuffer<float> w = Numbers(outer * inner, 2);
   std::vector<PackedMatrix> packed;
-  for (size_t i = 0; i < copies; ++i) packed.push_back(PackedMatrix::FromRows({w.data(), outer, inner}));
+  for (size_t i = 0; i < copies; ++i) packed.push_back(Pack(w, outer, inner, format));
   AlignedBuffer<float> out(rows * outer);
   const double flops = 2.0 * static_cast<double>(rows * inner * outer);
   // About a millisecond of each kind at a time.
@@ -73,7 +84,8 @@ void Product(benchmark::State& state, const KernelSet* set, size_t rows, size_t 
   state.counters["GFLOPs"] = Median(rates) * 1e-9;
   state.counters["peak"] = Median(peaks) * 1e-9;
   state.counters["of_peak"] = Median(shares);
-  state.counters["weights_GBs"] = Median(rates) / flops * static_cast<double>(inner * outer) * 4e-9;
+  state.counters["weights_GBs"] =
+      Median(rates) / flops * static_cast<double>(inner * outer * BytesPerNumber(format)) * 1e-9;
 }
 
 void Gate(benchmark::State& state, const KernelSet* set, size_t n, bool bits, bool margin) {
@@ -101,15 +113,28 @@ void Register() {
         const std::string name = "product/" + target + "/rows:" + std::to_string(rows) +
                                  "/inner:" + std::to_string(shape.inner) +
                                  "/outer:" + std::to_string(shape.outer);
-        benchmark::RegisterBenchmark(name.c_str(), Product, set, rows, shape.inner, shape.outer, 1)
+        benchmark::RegisterBenchmark(name.c_str(), Product, set, rows, shape.inner, shape.outer, 1,
+                                     WeightFormat::kFloat32)
             ->UseManualTime();
       }
     }
-    // 64 MB of weights: more than any cache here.
-    for (size_t rows : {1, 4, 16}) {
-      benchmark::RegisterBenchmark(("stream/" + target + "/rows:" + std::to_string(rows)).c_str(), Product,
-                                   set, rows, 1024, 1024, 16)
-          ->UseManualTime();
+    struct Format {
+      WeightFormat format;
+      const char* suffix;
+    };
+    for (const Format format :
+         {Format{WeightFormat::kFloat32, ""}, Format{WeightFormat::kBfloat16, "/bfloat16"},
+          Format{WeightFormat::kFloat16, "/float16"}}) {
+      for (size_t rows : {1, 4, 16, 128}) {
+        const std::string name = target + "/rows:" + std::to_string(rows) + format.suffix;
+        benchmark::RegisterBenchmark(("square/" + name).c_str(), Product, set, rows, 1024, 1024, 1,
+                                     format.format)
+            ->UseManualTime();
+        // 64 MB of weights (32 in 16 bits): more than any cache here.
+        benchmark::RegisterBenchmark(("stream/" + name).c_str(), Product, set, rows, 1024, 1024, 16,
+                                     format.format)
+            ->UseManualTime();
+      }
     }
     benchmark::RegisterBenchmark(("gate/" + target + "/values").c_str(), Gate, set, 2048, false, false);
     benchmark::RegisterBenchmark(("gate/" + target + "/bits").c_str(), Gate, set, 2048, true, false);

@@ -6,6 +6,7 @@
 #include "gtest/gtest.h"
 #include "tests/testing/bits_equal.h"
 #include "tests/testing/random_floats.h"
+#include "tests/testing/random_weights.h"
 
 namespace splineserve {
 namespace {
@@ -15,7 +16,8 @@ using testing::Values;
 
 // Element (k, n) as kernel_set.h defines its place.
 float At(const PackedView& w, size_t k, size_t n) {
-  return w.data[n / w.panel_width * w.panel_stride + k * w.panel_width + n % w.panel_width];
+  return NumberAt(w.format, w.data,
+                  n / w.panel_width * w.panel_stride + k * w.panel_width + n % w.panel_width);
 }
 
 void ExpectWellFormed(const PackedView& w) {
@@ -56,6 +58,33 @@ TEST(PackedMatrixTest, FromRowsKeepsEveryNumberAndPadsWithZeros) {
       for (size_t k = 0; k < inner; ++k) {
         for (size_t n = 0; n < padded; ++n) {
           ASSERT_EQ(At(packed.view(), k, n), n < outer ? w[n * stride + k] : 0.0f) << k << ", " << n;
+        }
+      }
+    }
+  }
+}
+
+TEST(PackedMatrixTest, SixteenBitsAreTwoBytesANumberAndTheSameMatrix) {
+  RandomFloats random(testing::TestSeed());
+  for (WeightFormat format : {WeightFormat::kBfloat16, WeightFormat::kFloat16}) {
+    for (size_t outer : {1, 16, 17, 48, 64, 65, 150}) {
+      const size_t inner = 21;
+      const testing::RandomWeights w(random, outer, inner, Values::kWide, format);
+      const PackedView view = w.packed.view();
+      ExpectWellFormed(view);
+      EXPECT_EQ(view.format, format);
+      EXPECT_EQ(w.packed.bytes(), view.panels() * view.panel_width * inner * 2);
+      std::vector<float> column(inner);
+      for (size_t n = 0; n < view.panels() * view.panel_width; ++n) {
+        if (n < outer) w.packed.Column(n, column.data());
+        for (size_t k = 0; k < inner; ++k) {
+          const float expected = n < outer ? w.numbers[n * inner + k] : 0.0f;
+          ASSERT_EQ(At(view, k, n), expected);
+          if (n < outer) {
+            ASSERT_EQ(column[k], expected);
+          }
+          // A range of panels is the same numbers.
+          ASSERT_EQ(At(view.Panels(n / view.panel_width, 1), k, n % view.panel_width), expected);
         }
       }
     }
@@ -119,7 +148,8 @@ TEST(PackedViewTest, PanelsCutsColumns) {
   EXPECT_EQ(packed.view().Panels(0, 1).outer, 64u);
   EXPECT_EQ(packed.view().Panels(1, 2).outer, 86u);
   EXPECT_EQ(packed.view().Panels(2, 1).outer, 22u);
-  EXPECT_EQ(packed.view().Panels(2, 1).data, packed.view().data + 2 * packed.view().panel_stride);
+  const std::byte* const data = static_cast<const std::byte*>(packed.view().data);
+  EXPECT_EQ(packed.view().Panels(2, 1).data, data + 2 * packed.view().panel_stride * sizeof(float));
 }
 
 }  // namespace

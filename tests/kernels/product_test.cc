@@ -12,13 +12,16 @@
 #include "gtest/gtest.h"
 #include "tests/testing/bits_equal.h"
 #include "tests/testing/random_floats.h"
+#include "tests/testing/random_weights.h"
 #include "tests/testing/scalar_kernels.h"
 
 namespace splineserve {
 namespace {
 
 using testing::BitsEqual;
+using testing::kWeightFormats;
 using testing::RandomFloats;
+using testing::RandomWeights;
 using testing::SameNumber;
 using testing::Values;
 
@@ -42,7 +45,7 @@ std::string Describe(const KernelSet& set, const Case& c) {
 // Runs one product on every target and compares it with the specification. Vectors are exactly as long as the
 // kernel may read, so that AddressSanitizer sees a read past them; what lies around the outputs must keep its
 // bytes.
-::testing::AssertionResult Check(const Case& c, uint64_t seed) {
+::testing::AssertionResult Check(const Case& c, WeightFormat format, uint64_t seed) {
   constexpr float kGuard = -123.25f;
   RandomFloats random(seed);
   const size_t x_stride = c.inner + c.x_gap;
@@ -51,22 +54,23 @@ std::string Describe(const KernelSet& set, const Case& c) {
     return c.rows == 0 ? 0 : (c.rows - 1) * stride + width;
   };
   const std::vector<float> x = random.Vector(c.x_shift + extent(x_stride, c.inner), c.values);
-  const std::vector<float> w = random.Vector(c.outer * c.inner, c.values);
+  const RandomWeights w(random, c.outer, c.inner, c.values, format);
   const std::vector<float> bias = random.Vector(c.outer, c.values);
-  const PackedMatrix packed = PackedMatrix::FromRows({w.data(), c.outer, c.inner});
 
   const MatrixView<const float> x_view(x.data() + c.x_shift, c.rows, c.inner, x_stride);
   const float* bias_or_null = c.bias ? bias.data() : nullptr;
   std::vector<float> expected(c.out_shift + extent(out_stride, c.outer) + 32, kGuard);
-  testing::ScalarProduct(x_view, {w.data(), c.outer, c.inner}, bias_or_null, c.scale,
+  testing::ScalarProduct(x_view, {w.numbers.data(), c.outer, c.inner}, bias_or_null, c.scale,
                          {expected.data() + c.out_shift, c.rows, c.outer, out_stride});
 
   for (const KernelSet* set : AvailableKernelSets()) {
     std::vector<float> actual(expected.size(), kGuard);
-    set->product(x_view.data, x_stride, c.rows, packed.view(), bias_or_null, c.scale,
+    set->product(x_view.data, x_stride, c.rows, w.packed.view(), bias_or_null, c.scale,
                  actual.data() + c.out_shift, out_stride);
     const ::testing::AssertionResult same = BitsEqual(actual.data(), expected.data(), expected.size());
-    if (!same) return ::testing::AssertionFailure() << Describe(*set, c) << ": " << same.message();
+    if (!same)
+      return ::testing::AssertionFailure()
+             << testing::Name(format) << " " << Describe(*set, c) << ": " << same.message();
   }
   return ::testing::AssertionSuccess();
 }
@@ -75,7 +79,10 @@ class ProductTest : public ::testing::Test {
  protected:
   void SetUp() override { RecordProperty("seed", std::to_string(seed_)); }
   void Expect(const Case& c) {
-    ASSERT_TRUE(Check(c, seed_ + ++count_)) << "seed " << seed_ << " case " << count_;
+    ++count_;
+    for (WeightFormat format : kWeightFormats) {
+      ASSERT_TRUE(Check(c, format, seed_ + count_)) << "seed " << seed_ << " case " << count_;
+    }
   }
   const uint64_t seed_ = testing::TestSeed();
   uint64_t count_ = 0;
@@ -205,27 +212,56 @@ TEST_F(ProductTest, CutViewsAndPanels) {
   RandomFloats random(seed_);
   const size_t rows = 7, inner = 40, outer = 150;
   const std::vector<float> x = random.Vector(rows * inner, Values::kNormal);
-  const std::vector<float> w = random.Vector(outer * inner, Values::kNormal);
-  const PackedMatrix packed = PackedMatrix::FromRows({w.data(), outer, inner});
-  for (const KernelSet* set : AvailableKernelSets()) {
-    SCOPED_TRACE(set->name);
-    for (size_t cut_inner : {0, 1, 13, 40}) {
-      for (size_t cut_outer : {1, 15, 64, 65, 149}) {
-        std::vector<float> expected(rows * cut_outer), actual(rows * cut_outer);
-        testing::ScalarProduct({x.data(), rows, cut_inner, inner}, {w.data(), cut_outer, cut_inner, inner},
-                               nullptr, 1, {expected.data(), rows, cut_outer});
-        set->product(x.data(), inner, rows, packed.view(cut_inner, cut_outer), nullptr, 1, actual.data(),
-                     cut_outer);
-        EXPECT_TRUE(BitsEqual(actual.data(), expected.data(), expected.size()));
+  for (WeightFormat format : kWeightFormats) {
+    const RandomWeights w(random, outer, inner, Values::kNormal, format);
+    const PackedMatrix& packed = w.packed;
+    for (const KernelSet* set : AvailableKernelSets()) {
+      SCOPED_TRACE(std::string(set->name) + " " + testing::Name(format));
+      for (size_t cut_inner : {0, 1, 13, 40}) {
+        for (size_t cut_outer : {1, 15, 64, 65, 149}) {
+          std::vector<float> expected(rows * cut_outer), actual(rows * cut_outer);
+          testing::ScalarProduct({x.data(), rows, cut_inner, inner},
+                                 {w.numbers.data(), cut_outer, cut_inner, inner}, nullptr, 1,
+                                 {expected.data(), rows, cut_outer});
+          set->product(x.data(), inner, rows, packed.view(cut_inner, cut_outer), nullptr, 1, actual.data(),
+                       cut_outer);
+          EXPECT_TRUE(BitsEqual(actual.data(), expected.data(), expected.size()));
+        }
       }
+      std::vector<float> whole(rows * outer), parts(rows * outer);
+      set->product(x.data(), inner, rows, packed.view(), nullptr, 1, whole.data(), outer);
+      for (size_t p = 0; p < packed.view().panels(); ++p) {
+        const PackedView panel = packed.view().Panels(p, 1);
+        set->product(x.data(), inner, rows, panel, nullptr, 1, parts.data() + p * panel.panel_width, outer);
+      }
+      EXPECT_TRUE(BitsEqual(parts.data(), whole.data(), whole.size()));
     }
-    std::vector<float> whole(rows * outer), parts(rows * outer);
-    set->product(x.data(), inner, rows, packed.view(), nullptr, 1, whole.data(), outer);
-    for (size_t p = 0; p < packed.view().panels(); ++p) {
-      const PackedView panel = packed.view().Panels(p, 1);
-      set->product(x.data(), inner, rows, panel, nullptr, 1, parts.data() + p * panel.panel_width, outer);
+  }
+}
+
+// Every number that 16 bits can hold, the subnormal ones among them, in each lane of several tiles.
+TEST_F(ProductTest, EveryNumberOf16BitsExpandsExactly) {
+  for (WeightFormat format : {WeightFormat::kBfloat16, WeightFormat::kFloat16}) {
+    std::vector<uint16_t> bits;
+    std::vector<float> expected;
+    for (uint32_t b = 0; b < 0x10000; ++b) {
+      const uint32_t exponent = format == WeightFormat::kFloat16 ? 0x7C00 : 0x7F80;
+      if ((b & exponent) == exponent) continue;  // infinity and NaN are no weights
+      bits.push_back(static_cast<uint16_t>(b));
+      expected.push_back(testing::Expanded(format, bits.back()));
     }
-    EXPECT_TRUE(BitsEqual(parts.data(), whole.data(), whole.size()));
+    const PackedMatrix packed = PackedMatrix::FromRows({bits.data(), bits.size(), 1}, format);
+    const float one = 1;
+    const uint32_t index[] = {0, 0}, starts[] = {0, 1};
+    for (const KernelSet* set : AvailableKernelSets()) {
+      SCOPED_TRACE(std::string(set->name) + " " + testing::Name(format));
+      std::vector<float> out(expected.size(), -1);
+      set->product(&one, 1, 1, packed.view(), nullptr, 1, out.data(), out.size());
+      EXPECT_TRUE(BitsEqual(out.data(), expected.data(), expected.size()));
+      out.assign(expected.size(), -1);
+      set->sparse_product({index, &one, 1, starts, 2}, 1, packed.view(), nullptr, out.data(), out.size());
+      EXPECT_TRUE(BitsEqual(out.data(), expected.data(), expected.size()));
+    }
   }
 }
 

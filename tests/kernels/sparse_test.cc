@@ -11,13 +11,16 @@
 #include "gtest/gtest.h"
 #include "tests/testing/bits_equal.h"
 #include "tests/testing/random_floats.h"
+#include "tests/testing/random_weights.h"
 #include "tests/testing/scalar_kernels.h"
 
 namespace splineserve {
 namespace {
 
 using testing::BitsEqual;
+using testing::kWeightFormats;
 using testing::RandomFloats;
+using testing::RandomWeights;
 using testing::Values;
 
 class SparseTest : public ::testing::Test {
@@ -87,41 +90,41 @@ TEST_F(SparseTest, ListsNameEveryOpenNumberInOrder) {
 TEST_F(SparseTest, SparseProductEqualsTheWholeChain) {
   constexpr float kGuard = -77.5f;
   for (const KernelSet* set : AvailableKernelSets()) {
-    SCOPED_TRACE(set->name);
-    for (size_t outer : {0, 1, 8, 15, 16, 17, 31, 33, 40, 48, 63, 64, 65, 100, 129}) {
-      for (size_t inner : {0, 1, 17, 128, 150, 300, 700}) {
-        for (size_t rows : {1, 2, 3, 9}) {
-          // One density for each way of passing over the blocks.
-          for (double open : {0.0, 0.02, 0.06, 0.15, 0.5, 1.0}) {
-            const std::vector<float> x = Gated(rows * inner, open);
-            const std::vector<float> w = random_.Vector(outer * inner, Values::kNormal);
-            const std::vector<float> bias = random_.Vector(outer, Values::kNormal);
-            const PackedMatrix packed = PackedMatrix::FromRows({w.data(), outer, inner});
-            const float* bias_or_null = rows % 2 == 0 ? bias.data() : nullptr;
-            const size_t stride = outer + 3;
-            std::vector<float> expected(rows * stride, kGuard), actual(rows * stride, kGuard);
-            testing::ScalarProduct({x.data(), rows, inner}, {w.data(), outer, inner}, bias_or_null, 1,
-                                   {expected.data(), rows, outer, stride});
-            const Lists lists(*set, x, rows, inner, inner);
-            set->sparse_product(lists.view(), rows, packed.view(), bias_or_null, actual.data(), stride);
-            ASSERT_TRUE(BitsEqual(actual.data(), expected.data(), expected.size()))
-                << "outer " << outer << " inner " << inner << " rows " << rows << " open " << open;
+    for (WeightFormat format : kWeightFormats) {
+      SCOPED_TRACE(std::string(set->name) + " " + testing::Name(format));
+      for (size_t outer : {0, 1, 8, 15, 16, 17, 31, 33, 40, 48, 63, 64, 65, 100, 129}) {
+        for (size_t inner : {0, 1, 17, 128, 150, 300, 700}) {
+          for (size_t rows : {1, 2, 3, 9}) {
+            // One density for each way of passing over the blocks.
+            for (double open : {0.0, 0.02, 0.06, 0.15, 0.5, 1.0}) {
+              const std::vector<float> x = Gated(rows * inner, open);
+              const RandomWeights w(random_, outer, inner, Values::kNormal, format);
+              const std::vector<float> bias = random_.Vector(outer, Values::kNormal);
+              const float* bias_or_null = rows % 2 == 0 ? bias.data() : nullptr;
+              const size_t stride = outer + 3;
+              std::vector<float> expected(rows * stride, kGuard), actual(rows * stride, kGuard);
+              testing::ScalarProduct({x.data(), rows, inner}, {w.numbers.data(), outer, inner}, bias_or_null,
+                                     1, {expected.data(), rows, outer, stride});
+              const Lists lists(*set, x, rows, inner, inner);
+              set->sparse_product(lists.view(), rows, w.packed.view(), bias_or_null, actual.data(), stride);
+              ASSERT_TRUE(BitsEqual(actual.data(), expected.data(), expected.size()))
+                  << "outer " << outer << " inner " << inner << " rows " << rows << " open " << open;
+            }
           }
         }
       }
-    }
-    // Long enough for several passes at every density but the sparsest.
-    const size_t rows = 4, inner = 1500, outer = 70;
-    for (double open : {0.05, 0.1, 0.3}) {
-      const std::vector<float> x = Gated(rows * inner, open);
-      const std::vector<float> w = random_.Vector(outer * inner, Values::kNormal);
-      const PackedMatrix packed = PackedMatrix::FromRows({w.data(), outer, inner});
-      std::vector<float> expected(rows * outer), actual(rows * outer);
-      testing::ScalarProduct({x.data(), rows, inner}, {w.data(), outer, inner}, nullptr, 1,
-                             {expected.data(), rows, outer});
-      const Lists lists(*set, x, rows, inner, inner);
-      set->sparse_product(lists.view(), rows, packed.view(), nullptr, actual.data(), outer);
-      ASSERT_TRUE(BitsEqual(actual.data(), expected.data(), expected.size())) << "open " << open;
+      // Long enough for several passes at every density but the sparsest.
+      const size_t rows = 4, inner = 1500, outer = 70;
+      for (double open : {0.05, 0.1, 0.3}) {
+        const std::vector<float> x = Gated(rows * inner, open);
+        const RandomWeights w(random_, outer, inner, Values::kNormal, format);
+        std::vector<float> expected(rows * outer), actual(rows * outer);
+        testing::ScalarProduct({x.data(), rows, inner}, {w.numbers.data(), outer, inner}, nullptr, 1,
+                               {expected.data(), rows, outer});
+        const Lists lists(*set, x, rows, inner, inner);
+        set->sparse_product(lists.view(), rows, w.packed.view(), nullptr, actual.data(), outer);
+        ASSERT_TRUE(BitsEqual(actual.data(), expected.data(), expected.size())) << "open " << open;
+      }
     }
   }
 }
@@ -176,57 +179,59 @@ struct Expected {
 };
 
 TEST_F(SparseTest, GatedProductEqualsProductThenGate) {
-  for (Values values : {Values::kNormal, Values::kWide}) {
-    for (size_t outer : {1, 7, 8, 16, 17, 31, 40, 63, 64, 65, 100, 127, 128, 129, 200}) {
-      for (size_t rows : {1, 2, 3, 5, 6, 7, 13}) {
-        for (int variant = 0; variant < 8; ++variant) {
-          const bool square = (variant & 1) != 0, margin = (variant & 2) != 0, cut = (variant & 4) != 0;
-          const size_t inner = 19;
-          const float scale = square ? 0.25f : 1.0f;
-          const std::vector<float> x = random_.Vector(rows * inner, values);
-          const std::vector<float> w = random_.Vector(outer * inner, values);
-          const std::vector<float> bias = random_.Vector(outer, values);
-          const PackedMatrix packed = PackedMatrix::FromRows({w.data(), outer, inner});
-          std::vector<uint32_t> widths(rows, static_cast<uint32_t>(outer));
-          if (cut) {
-            for (size_t r = 0; r < rows; ++r) widths[r] = static_cast<uint32_t>(engine_() % (outer + 1));
-          }
-          Expected expected;
-          expected.out.resize(rows * outer);
-          testing::ScalarProduct({x.data(), rows, inner}, {w.data(), outer, inner}, bias.data(), scale,
-                                 {expected.out.data(), rows, outer});
-          for (size_t r = 0; r < rows; ++r) {
-            float* row = expected.out.data() + r * outer;
-            std::fill(row + widths[r], row + outer, 0.0f);
-            expected.bits.emplace_back((widths[r] + 7) / 8 + 1, uint8_t{0xA5});
-            expected.rows.push_back(
-                testing::ScalarGate(row, widths[r], square, expected.bits.back().data(), margin));
-          }
-          for (const KernelSet* set : AvailableKernelSets()) {
-            SCOPED_TRACE(std::string(set->name) + " outer " + std::to_string(outer) + " rows " +
-                         std::to_string(rows) + " variant " + std::to_string(variant));
-            std::vector<float> out(rows * outer, -5.0f);
-            AlignedBuffer<GateState> states(rows);
-            std::vector<std::vector<uint8_t>> bits;
-            std::vector<uint8_t*> pointers;
-            for (size_t r = 0; r < rows; ++r) {
-              states[r].Reset();
-              bits.emplace_back((widths[r] + 7) / 8 + 1, uint8_t{0xA5});
+  for (WeightFormat format : kWeightFormats) {
+    for (Values values : {Values::kNormal, Values::kWide}) {
+      for (size_t outer : {1, 7, 8, 16, 17, 31, 40, 63, 64, 65, 100, 127, 128, 129, 200}) {
+        for (size_t rows : {1, 2, 3, 5, 6, 7, 13}) {
+          for (int variant = 0; variant < 8; ++variant) {
+            const bool square = (variant & 1) != 0, margin = (variant & 2) != 0, cut = (variant & 4) != 0;
+            const size_t inner = 19;
+            const float scale = square ? 0.25f : 1.0f;
+            const std::vector<float> x = random_.Vector(rows * inner, values);
+            const RandomWeights w(random_, outer, inner, values, format);
+            const std::vector<float> bias = random_.Vector(outer, values);
+            std::vector<uint32_t> widths(rows, static_cast<uint32_t>(outer));
+            if (cut) {
+              for (size_t r = 0; r < rows; ++r) widths[r] = static_cast<uint32_t>(engine_() % (outer + 1));
             }
-            // One row's bits are not wanted.
-            for (size_t r = 0; r < rows; ++r) pointers.push_back(r == 3 ? nullptr : bits[r].data());
-            set->gated_product(
-                x.data(), inner, rows, packed.view(), bias.data(), scale,
-                {square, margin, cut ? widths.data() : nullptr, pointers.data(), states.data()}, out.data(),
-                outer);
-            ASSERT_TRUE(BitsEqual(out.data(), expected.out.data(), out.size()));
+            Expected expected;
+            expected.out.resize(rows * outer);
+            testing::ScalarProduct({x.data(), rows, inner}, {w.numbers.data(), outer, inner}, bias.data(),
+                                   scale, {expected.out.data(), rows, outer});
             for (size_t r = 0; r < rows; ++r) {
-              const GateRow row = states[r].Summary(margin);
-              ASSERT_EQ(row.open, expected.rows[r].open) << r;
-              ASSERT_EQ(row.finite, expected.rows[r].finite) << r;
-              ASSERT_EQ(row.margin, expected.rows[r].margin) << r;
-              if (r != 3) {
-                ASSERT_EQ(bits[r], expected.bits[r]) << r;
+              float* row = expected.out.data() + r * outer;
+              std::fill(row + widths[r], row + outer, 0.0f);
+              expected.bits.emplace_back((widths[r] + 7) / 8 + 1, uint8_t{0xA5});
+              expected.rows.push_back(
+                  testing::ScalarGate(row, widths[r], square, expected.bits.back().data(), margin));
+            }
+            for (const KernelSet* set : AvailableKernelSets()) {
+              SCOPED_TRACE(std::string(set->name) + " " + testing::Name(format) + " outer " +
+                           std::to_string(outer) + " rows " + std::to_string(rows) + " variant " +
+                           std::to_string(variant));
+              std::vector<float> out(rows * outer, -5.0f);
+              AlignedBuffer<GateState> states(rows);
+              std::vector<std::vector<uint8_t>> bits;
+              std::vector<uint8_t*> pointers;
+              for (size_t r = 0; r < rows; ++r) {
+                states[r].Reset();
+                bits.emplace_back((widths[r] + 7) / 8 + 1, uint8_t{0xA5});
+              }
+              // One row's bits are not wanted.
+              for (size_t r = 0; r < rows; ++r) pointers.push_back(r == 3 ? nullptr : bits[r].data());
+              set->gated_product(
+                  x.data(), inner, rows, w.packed.view(), bias.data(), scale,
+                  {square, margin, cut ? widths.data() : nullptr, pointers.data(), states.data()}, out.data(),
+                  outer);
+              ASSERT_TRUE(BitsEqual(out.data(), expected.out.data(), out.size()));
+              for (size_t r = 0; r < rows; ++r) {
+                const GateRow row = states[r].Summary(margin);
+                ASSERT_EQ(row.open, expected.rows[r].open) << r;
+                ASSERT_EQ(row.finite, expected.rows[r].finite) << r;
+                ASSERT_EQ(row.margin, expected.rows[r].margin) << r;
+                if (r != 3) {
+                  ASSERT_EQ(bits[r], expected.bits[r]) << r;
+                }
               }
             }
           }

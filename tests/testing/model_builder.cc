@@ -57,13 +57,24 @@ std::string VocabularyText(size_t size) {
   return text;
 }
 
+std::vector<double> Rounded(const std::vector<double>& values, DType dtype) {
+  const std::string bytes = EncodeValues(values, dtype);
+  TensorView tensor;
+  tensor.dtype = dtype;
+  tensor.data = {reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()};
+  std::vector<float> rounded(values.size());
+  if (!ReadFloatsAt(tensor, 0, rounded.size(), rounded.data())) throw std::runtime_error("not finite");
+  return {rounded.begin(), rounded.end()};
+}
+
 std::vector<StoredTensor> BuildTensors(const ModelConfig& config, const ModelOptions& options) {
   std::vector<StoredTensor> tensors;
   for (const TensorSpec& spec : ExpectedTensors(config)) {
     Random choice(SeedOf(spec.name + "?", options.seed));
     if (spec.optional && choice.Uniform() >= options.optional_tensors) continue;
-    tensors.push_back({spec.name, options.dtype, spec.shape,
-                       EncodeValues(RandomValues(spec, options.seed), options.dtype)});
+    std::vector<double> values = RandomValues(spec, options.seed);
+    if (options.rounded_to != DType::kF64) values = Rounded(values, options.rounded_to);
+    tensors.push_back({spec.name, options.dtype, spec.shape, EncodeValues(values, options.dtype)});
   }
   return tensors;
 }

@@ -22,6 +22,8 @@ namespace splineserve::testing {
 struct ModelOptions {
   uint64_t seed = 1;
   DType dtype = DType::kF32;
+  // Values are rounded to this type before they are stored as `dtype`.
+  DType rounded_to = DType::kF64;
   // 0: one model.safetensors. n >= 1: n shards, tensors dealt out in turn, with model.safetensors.index.json.
   size_t shards = 0;
   // Which part of the optional tensors (biases) is there: 1 all, 0 none, in between a seeded choice.
