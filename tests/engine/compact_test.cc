@@ -31,6 +31,7 @@ class CompactTest : public ::testing::TestWithParam<DType> {
 
 TEST_P(CompactTest, OutputsAndPiecesAreThoseOfTheSameNumbersInFloat32) {
   Random random(seed_);
+  size_t compared = 0;
   for (Architecture architecture :
        {Architecture::kEncoder, Architecture::kDecoder, Architecture::kEncoderDecoder}) {
     for (int i = 0; i < 12; ++i) {
@@ -48,8 +49,10 @@ TEST_P(CompactTest, OutputsAndPiecesAreThoseOfTheSameNumbersInFloat32) {
             const auto engine = MakeEngine(*kernels, threads);
             const auto expected = RunAll(engine.get(), *wide, examples, decode);
             const auto actual = RunAll(engine.get(), *compact, examples, decode);
-            ASSERT_TRUE(expected.ok()) << expected.status();
-            ASSERT_TRUE(actual.ok()) << actual.status();
+            // Some models grow until they overflow, at the same place then.
+            ASSERT_EQ(expected.status(), actual.status());
+            if (!expected.ok()) continue;
+            ++compared;
             for (size_t e = 0; e < examples.size(); ++e) ExpectExact((*expected)[e], (*actual)[e]);
           }
         }
@@ -57,6 +60,7 @@ TEST_P(CompactTest, OutputsAndPiecesAreThoseOfTheSameNumbersInFloat32) {
       if (HasFailure()) return;
     }
   }
+  EXPECT_GT(compared, 100u);
 }
 
 TEST_P(CompactTest, GenerationIsThatOfTheSameNumbersInFloat32) {
