@@ -25,6 +25,7 @@ class RowTable {
   }
 
   size_t rows() const { return rows_; }
+  size_t width() const { return width_; }
   size_t bytes() const { return rows_ * width_ * BytesPerNumber(format_); }
   // The numbers, in the one of the two that the format has; the other is null.
   float* floats() { return floats_.data(); }

@@ -48,7 +48,9 @@ using Numbers = std::map<std::string, std::vector<float>>;
 
 std::vector<float> All(const PackedMatrix& matrix) {
   const PackedView view = matrix.view();
-  return {view.data, view.data + view.panels() * view.panel_stride};
+  std::vector<float> numbers(view.panels() * view.panel_stride);
+  for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = NumberAt(view.format, view.data, i);
+  return numbers;
 }
 
 class Collector {
@@ -63,6 +65,14 @@ class Collector {
  private:
   void Add(const std::string& name, const AlignedBuffer<float>& values) {
     if (values.size() != 0) numbers_[name] = {values.data(), values.data() + values.size()};
+  }
+  void Add(const std::string& name, const RowTable& table) {
+    std::vector<float> scratch, numbers;
+    for (size_t r = 0; r < table.rows(); ++r) {
+      const float* const row = table.Row(r, scratch);
+      numbers.insert(numbers.end(), row, row + table.width());
+    }
+    if (!numbers.empty()) numbers_[name] = std::move(numbers);
   }
   void Add(const std::string& prefix, const AffineMap& map) {
     numbers_[prefix + ".weight"] = All(map.weight);
