@@ -86,9 +86,10 @@ class AlignedBuffer {
   bool owned_ = true;
 };
 
-// Memory for many buffers that live and die together, such as a model's matrices: blocks that double from 1 to
-// 64 MiB, handed out piece by piece. A matrix of less than 2 MiB would have no huge page to itself; streaming 6
-// layers of d = 512 from small pages took 4 % longer. Grows only; not thread-safe; frees everything at its end.
+// Memory for many buffers that live and die together, such as a model's matrices: blocks that double from 1
+// to 64 MiB, handed out piece by piece. A matrix of less than 2 MiB would have no huge page to itself;
+// streaming 6 layers of d = 512 from small pages took 4 % longer. Grows only; not thread-safe; frees
+// everything at its end.
 class AlignedArena {
  public:
   // `size` elements that hold anything, on a cache line. Throws std::bad_alloc.

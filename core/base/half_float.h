@@ -1,4 +1,5 @@
-// The two 16-bit floating-point formats as float32. Every number of either is a float32, so nothing is rounded.
+// The two 16-bit floating-point formats as float32. Every number of either is a float32, so nothing is
+// rounded.
 #ifndef SPLINESERVE_CORE_BASE_HALF_FLOAT_H_
 #define SPLINESERVE_CORE_BASE_HALF_FLOAT_H_
 

@@ -86,33 +86,4 @@ void PackedMatrix::Column(size_t n, float* x) const {
   for (size_t k = 0; k < inner_; ++k) x[k] = NumberAt(format_, buffer_.data(), first + k * panel_width_);
 }
 
-void PackedMatrix::SetColumn(size_t n, const float* x) {
-  float* column = floats() + n / panel_width_ * panel_stride_ + n % panel_width_;
-  for (size_t k = 0; k < inner_; ++k) column[k * panel_width_] = x[k];
-}
-
-void PackedMatrix::SetRow(size_t k, const float* x) {
-  for (size_t n = 0; n < outer_; n += panel_width_) {
-    float* row = floats() + n / panel_width_ * panel_stride_ + k * panel_width_;
-    std::memcpy(row, x + n, std::min(panel_width_, outer_ - n) * sizeof(float));
-  }
-}
-
-PackedMatrix PackedMatrix::Resized(size_t inner, size_t outer) const {
-  PackedMatrix resized(inner, outer);
-  const size_t rows = std::min(inner, inner_);
-  const size_t columns = std::min(outer, outer_);
-  // A lane block is contiguous in either layout, whatever the panel widths.
-  for (size_t n = 0; n < columns; n += kLaneBlock) {
-    const size_t count = std::min(kLaneBlock, columns - n);
-    const float* from = floats() + n / panel_width_ * panel_stride_ + n % panel_width_;
-    float* to =
-        resized.floats() + n / resized.panel_width_ * resized.panel_stride_ + n % resized.panel_width_;
-    for (size_t k = 0; k < rows; ++k) {
-      std::memcpy(to + k * resized.panel_width_, from + k * panel_width_, count * sizeof(float));
-    }
-  }
-  return resized;
-}
-
 }  // namespace splineserve

@@ -57,13 +57,6 @@ class PackedMatrix {
   void Column(size_t n, float* x) const;
 
   // The next three are for float32 only.
-  // n < outer. Column n = x[0..inner()): how a key enters packed keys (inner = head_dim, n = key index).
-  void SetColumn(size_t n, const float* x);
-  // k < inner. Row k = x[0..outer()): how a value enters packed values (k = key index, outer = head_dim).
-  void SetRow(size_t k, const float* x);
-
-  // A copy of the first min(old, new) entries in a matrix of the new size; new entries are zero.
-  PackedMatrix Resized(size_t inner, size_t outer) const;
 
  private:
   PackedMatrix(size_t inner, size_t outer, WeightFormat format,

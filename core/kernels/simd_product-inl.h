@@ -253,8 +253,8 @@ inline void Product(const float* x, size_t x_stride, size_t rows, const PackedVi
 
 inline void ContinueProduct(const float* x, size_t x_stride, size_t rows, const PackedView& w, float* out,
                             size_t out_stride) {
-  ProductTiles<TileEnd::kContinue, float>({x, x_stride, w.inner, 1.0f, nullptr, out, out_stride, w.panel_width},
-                                   rows, w, nullptr);
+  ProductTiles<TileEnd::kContinue, float>(
+      {x, x_stride, w.inner, 1.0f, nullptr, out, out_stride, w.panel_width}, rows, w, nullptr);
 }
 
 inline void GatedProduct(const float* x, size_t x_stride, size_t rows, const PackedView& w, const float* bias,

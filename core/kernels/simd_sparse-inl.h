@@ -221,7 +221,8 @@ void SparseProductOf(const OpenLists& x, size_t rows, const PackedView& w, const
 #undef SPLINESERVE_COMPACT_SPARSE_PRODUCTS
 #define SPLINESERVE_COMPACT_SPARSE_PRODUCTS(EXTERN, Weight)                                          \
   EXTERN template void SparseProductOf<Weight>(const OpenLists& x, size_t rows, const PackedView& w, \
-                                               const float* bias, bool from_out, float* out, size_t out_stride);
+                                               const float* bias, bool from_out, float* out,         \
+                                               size_t out_stride);
 SPLINESERVE_COMPACT_SPARSE_PRODUCTS(extern, hwy::bfloat16_t)
 SPLINESERVE_COMPACT_SPARSE_PRODUCTS(extern, hwy::float16_t)
 

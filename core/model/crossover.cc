@@ -19,8 +19,8 @@ constexpr size_t kPanels = 4;
 // turns, and the fastest of each counts.
 constexpr int kTurns = 8;
 // What no measurement may overrule: sparse products have won on every processor and shape that was looked at
-// below a third of the gates, and dense ones above nine tenths. One disturbed measurement took an encoder that
-// is 10 % open back to 1.4 times its time.
+// below a third of the gates, and dense ones above nine tenths. One disturbed measurement took an encoder
+// that is 10 % open back to 1.4 times its time.
 constexpr double kLeast = 0.3, kMost = 0.9;
 
 template <typename Body>
@@ -67,7 +67,8 @@ double MeasureSparseBelow(const KernelSet& kernels, const PackedView& w) {
     KeepFastest(at_quarter, [&] { multiply_open(quarter); });
     KeepFastest(at_three_quarters, [&] { multiply_open(three_quarters); });
     KeepFastest(dense, [&] {
-      kernels.product(quarter.numbers.data(), w.inner, kRows, panels, nullptr, 1.0f, out.data(), result.stride);
+      kernels.product(quarter.numbers.data(), w.inner, kRows, panels, nullptr, 1.0f, out.data(),
+                      result.stride);
     });
   }
   const double slope = std::max((at_three_quarters - at_quarter) / 0.5, 1e-12);

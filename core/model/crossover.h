@@ -8,8 +8,8 @@
 namespace splineserve {
 
 // The share of open gates below which a product by lists is faster than a dense one for weights of this
-// shape: times both at two densities and takes the straight line between. In [0.3, 0.9], 1 for an empty matrix.
-// Takes about a millisecond; allocates. It decides time only: results are the same either way.
+// shape: times both at two densities and takes the straight line between. In [0.3, 0.9], 1 for an empty
+// matrix. Takes about a millisecond; allocates. It decides time only: results are the same either way.
 double MeasureSparseBelow(const KernelSet& kernels, const PackedView& w);
 
 }  // namespace splineserve

@@ -195,9 +195,9 @@ size_t KeyValueCache::BytesForTokens(const ModelConfig& config, size_t tokens, s
 KeyValueCache KeyValueCache::ForGeneration(KeyValuePool* pool, const ModelConfig& config,
                                            size_t prompt_tokens, size_t beams,
                                            std::shared_ptr<const KeyValues> memory) {
-  return {KeyValues(pool, KeyValueShape::OfDecoder(config), FirstCapacity(prompt_tokens),
-                    MaxChunkTokens(beams)),
-          std::move(memory)};
+  return {
+      KeyValues(pool, KeyValueShape::OfDecoder(config), FirstCapacity(prompt_tokens), MaxChunkTokens(beams)),
+      std::move(memory)};
 }
 
 size_t KeyValueCache::BytesForGeneration(const ModelConfig& config, size_t prompt_tokens, size_t new_tokens,

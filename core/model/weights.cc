@@ -158,7 +158,8 @@ class WeightPacker::Plan {
 
   void AddAttention(const std::string& prefix, AttentionWeights* attention) {
     AddNorm(absl::StrCat(prefix, "_norm"), &attention->norm);
-    // In the order of their use, so that a product fetches the first panel of the next one (simd_product-inl.h).
+    // In the order of their use, so that a product fetches the first panel of the next one
+    // (simd_product-inl.h).
     AddAffine(absl::StrCat(prefix, ".k_proj"), &attention->key);
     AddAffine(absl::StrCat(prefix, ".v_proj"), &attention->value);
     AddAffine(absl::StrCat(prefix, ".q_proj"), &attention->query);

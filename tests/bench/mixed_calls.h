@@ -15,8 +15,8 @@ class MixedCalls {
  public:
   explicit MixedCalls(const std::string& server);
 
-  // Sends the request, does as its caller would, and returns how it ended. Whoever cancels, hurries or is late
-  // does so by a deadline of some hundred microseconds.
+  // Sends the request, does as its caller would, and returns how it ended. Whoever cancels, hurries or is
+  // late does so by a deadline of some hundred microseconds.
   absl::Status Call(const testing::MixedRequest& request) const;
 
  private:

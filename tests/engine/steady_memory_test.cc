@@ -1,12 +1,7 @@
 // Requests leave nothing behind: after five times as many of the same mixture exactly as many bytes are in
 // use. tests/bench/soak_bench is the same for a million requests, threads and resident memory.
-#include <malloc.h>
-
-#include <atomic>
-#include <cstdlib>
 #include <latch>
 #include <memory>
-#include <new>
 #include <string>
 #include <vector>
 
@@ -14,52 +9,8 @@
 #include "gtest/gtest.h"
 #include "tests/engine/pending_request.h"
 #include "tests/engine/request_mixture.h"
+#include "tests/testing/counted_allocations.h"
 #include "tests/testing/model_builder.h"
-
-namespace {
-
-// Of everything that came from operator new; what malloc gave, not what was asked for.
-std::atomic<int64_t> live_bytes{0}, live_blocks{0};
-
-void* Counted(void* p) {
-  if (p == nullptr) throw std::bad_alloc();
-  live_bytes.fetch_add(static_cast<int64_t>(malloc_usable_size(p)), std::memory_order_relaxed);
-  live_blocks.fetch_add(1, std::memory_order_relaxed);
-  return p;
-}
-
-void Discounted(void* p) {
-  if (p == nullptr) return;
-  live_bytes.fetch_sub(static_cast<int64_t>(malloc_usable_size(p)), std::memory_order_relaxed);
-  live_blocks.fetch_sub(1, std::memory_order_relaxed);
-  std::free(p);
-}
-
-void* Aligned(size_t size, std::align_val_t alignment) {
-  const auto align = static_cast<size_t>(alignment);
-  return std::aligned_alloc(align, (size + align - 1) / align * align);
-}
-
-}  // namespace
-
-// Every form: the standard library's call one another, but the sanitizers' do not.
-void* operator new(size_t n) { return Counted(std::malloc(n == 0 ? 1 : n)); }
-void* operator new(size_t n, std::align_val_t a) { return Counted(Aligned(n, a)); }
-void* operator new[](size_t n) { return ::operator new(n); }
-void* operator new[](size_t n, std::align_val_t a) { return ::operator new(n, a); }
-// Only out of memory do these differ from the others.
-void* operator new(size_t n, const std::nothrow_t&) noexcept { return ::operator new(n); }
-void* operator new[](size_t n, const std::nothrow_t&) noexcept { return ::operator new(n); }
-void operator delete(void* p) noexcept { Discounted(p); }
-void operator delete(void* p, size_t) noexcept { Discounted(p); }
-void operator delete(void* p, std::align_val_t) noexcept { Discounted(p); }
-void operator delete(void* p, size_t, std::align_val_t) noexcept { Discounted(p); }
-void operator delete(void* p, const std::nothrow_t&) noexcept { Discounted(p); }
-void operator delete[](void* p) noexcept { Discounted(p); }
-void operator delete[](void* p, size_t) noexcept { Discounted(p); }
-void operator delete[](void* p, std::align_val_t) noexcept { Discounted(p); }
-void operator delete[](void* p, size_t, std::align_val_t) noexcept { Discounted(p); }
-void operator delete[](void* p, const std::nothrow_t&) noexcept { Discounted(p); }
 
 namespace splineserve::testing {
 namespace {
@@ -80,15 +31,6 @@ constexpr char kTranslator[] = R"({"model_type": "spline_transformer", "architec
 "head": {"kind": "linear", "size": 9}, "bos_token_id": 1, "eos_token_id": 2})";
 
 constexpr size_t kGroup = 20, kGroups = 25;
-
-struct Use {
-  int64_t bytes = 0, blocks = 0;
-  bool operator==(const Use&) const = default;
-};
-std::ostream& operator<<(std::ostream& out, const Use& use) {
-  return out << use.bytes << " bytes in " << use.blocks << " blocks";
-}
-Use InUse() { return {live_bytes.load(), live_blocks.load()}; }
 
 class Served {
  public:
@@ -124,9 +66,9 @@ class Served {
   }
 
   // While the executor stands in the callback of one more request: what it did before is cleared away.
-  Use InUseAtRest() {
+  HeapUse InUseAtRest() {
     const HeldExecutor held(engine_.get(), models_[0], OneVector());
-    return InUse();
+    return HeapInUse();
   }
 
  private:
@@ -139,24 +81,24 @@ class Served {
 TEST(SteadyMemoryTest, FiveTimesAsManyRequestsLeaveNoByteMore) {
   Served served;
   served.RunMixture();  // scratch memory reaches its size
-  const Use once = served.InUseAtRest();
+  const HeapUse once = served.InUseAtRest();
   for (int i = 0; i < 4; ++i) served.RunMixture();
   EXPECT_EQ(once, served.InUseAtRest());
 }
 
 TEST(SteadyMemoryTest, NothingOutlivesEngineAndModels) {
   { Served().RunMixture(); }  // what the process keeps for good, such as the list of kernel sets
-  const Use before = InUse();
+  const HeapUse before = HeapInUse();
   { Served().RunMixture(); }
-  EXPECT_EQ(before, InUse());
+  EXPECT_EQ(before, HeapInUse());
 }
 
 TEST(SteadyMemoryTest, AForgottenByteIsSeen) {
-  const Use before = InUse();
+  const HeapUse before = HeapInUse();
   auto forgotten = std::make_unique<char>();
-  EXPECT_FALSE(before == InUse());
+  EXPECT_FALSE(before == HeapInUse());
   forgotten = nullptr;
-  EXPECT_EQ(before, InUse());
+  EXPECT_EQ(before, HeapInUse());
 }
 
 }  // namespace

@@ -49,8 +49,8 @@ TEST(ModelDirectory, OpensEveryGoldenModelWithItsDigest) {
 TEST(ModelDirectory, OpensEveryDtypeAndChoiceOfBiases) {
   for (const DType dtype : {DType::kF16, DType::kBF16, DType::kF32, DType::kF64}) {
     for (const double optional : {0.0, 0.5, 1.0}) {
-      const ModelFiles files = BuildModel(
-          testing::kEncoderDecoderConfig, {.seed = 3, .dtype = dtype, .optional_tensors = optional});
+      const ModelFiles files = BuildModel(testing::kEncoderDecoderConfig,
+                                          {.seed = 3, .dtype = dtype, .optional_tensors = optional});
       const auto directory = Open(files);
       ASSERT_TRUE(directory.ok()) << directory.status();
       size_t present = 0, bytes = 0, possible = 0;

@@ -91,57 +91,6 @@ TEST(PackedMatrixTest, SixteenBitsAreTwoBytesANumberAndTheSameMatrix) {
   }
 }
 
-TEST(PackedMatrixTest, RowsAndColumnsAreTheSameMatrix) {
-  RandomFloats random(testing::TestSeed());
-  for (size_t outer : {1, 16, 31, 64, 65, 100}) {
-    const size_t inner = 21;
-    const std::vector<float> w = random.Vector(outer * inner, Values::kNormal);
-    const PackedMatrix from_rows = PackedMatrix::FromRows({w.data(), outer, inner});
-    PackedMatrix by_column(inner, outer), by_row(inner, outer);
-    for (size_t n = 0; n < outer; ++n) by_column.SetColumn(n, &w[n * inner]);
-    for (size_t k = 0; k < inner; ++k) {
-      std::vector<float> row(outer);
-      for (size_t n = 0; n < outer; ++n) row[n] = w[n * inner + k];
-      by_row.SetRow(k, row.data());
-    }
-    for (size_t k = 0; k < inner; ++k) {
-      for (size_t n = 0; n < outer; ++n) {
-        ASSERT_EQ(At(by_column.view(), k, n), At(from_rows.view(), k, n));
-        ASSERT_EQ(At(by_row.view(), k, n), At(from_rows.view(), k, n));
-      }
-    }
-  }
-}
-
-// Growth passes through every panel width; shrinking drops what is outside.
-TEST(PackedMatrixTest, ResizedKeepsTheCommonPartAndZeroesTheRest) {
-  RandomFloats random(testing::TestSeed());
-  const std::vector<size_t> sizes = {0, 1, 7, 16, 17, 33, 64, 70, 130};
-  for (size_t old_outer : sizes) {
-    for (size_t new_outer : sizes) {
-      for (size_t old_inner : {0, 5, 16}) {
-        for (size_t new_inner : {0, 5, 9, 32}) {
-          const std::vector<float> w = random.Vector(old_outer * old_inner, Values::kNormal);
-          const PackedMatrix old = PackedMatrix::FromRows({w.data(), old_outer, old_inner});
-          const PackedMatrix resized = old.Resized(new_inner, new_outer);
-          ExpectWellFormed(resized.view());
-          ASSERT_EQ(resized.inner(), new_inner);
-          ASSERT_EQ(resized.outer(), new_outer);
-          const size_t padded = resized.view().panels() * resized.view().panel_width;
-          for (size_t k = 0; k < new_inner; ++k) {
-            for (size_t n = 0; n < padded; ++n) {
-              const bool kept = k < old_inner && n < old_outer && n < new_outer;
-              ASSERT_EQ(At(resized.view(), k, n), kept ? w[n * old_inner + k] : 0.0f)
-                  << old_inner << "x" << old_outer << " to " << new_inner << "x" << new_outer << " at " << k
-                  << ", " << n;
-            }
-          }
-        }
-      }
-    }
-  }
-}
-
 TEST(PackedViewTest, PanelsCutsColumns) {
   const PackedMatrix packed(8, 150);
   EXPECT_EQ(packed.view().panels(), 3u);

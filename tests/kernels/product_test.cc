@@ -324,12 +324,9 @@ TEST_F(ProductTest, PaddingIsNeverSeen) {
   RandomFloats random(seed_);
   const size_t inner = 11, outer = 21;
   const std::vector<float> x = random.Vector(6 * inner, Values::kNormal);
-  PackedMatrix packed(inner, 64);
-  for (size_t k = 0; k < inner; ++k) {
-    std::vector<float> row = random.Vector(64, Values::kNormal);
-    std::fill(row.begin() + outer, row.end(), std::numeric_limits<float>::quiet_NaN());
-    packed.SetRow(k, row.data());
-  }
+  std::vector<float> w = random.Vector(64 * inner, Values::kNormal);
+  std::fill(w.begin() + outer * inner, w.end(), std::numeric_limits<float>::quiet_NaN());
+  const PackedMatrix packed = PackedMatrix::FromRows({w.data(), 64, inner});
   for (const KernelSet* set : AvailableKernelSets()) {
     std::vector<float> out(6 * outer);
     set->product(x.data(), inner, 6, packed.view(inner, outer), nullptr, 1, out.data(), outer);

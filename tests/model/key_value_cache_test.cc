@@ -15,7 +15,8 @@ constexpr size_t kChunk = KeyValues::kChunkTokens;
 
 // Element (k, n) as kernel_set.h defines its place.
 float At(const PackedView& w, size_t k, size_t n) {
-  return NumberAt(w.format, w.data, n / w.panel_width * w.panel_stride + k * w.panel_width + n % w.panel_width);
+  return NumberAt(w.format, w.data,
+                  n / w.panel_width * w.panel_stride + k * w.panel_width + n % w.panel_width);
 }
 
 // A sequence and what must be in it: key of token t, layer l, column c is tokens[t] + l + c / 256, the value
