@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <new>
 #include <utility>
 
 namespace splineserve {
@@ -37,6 +38,37 @@ TEST(AlignedBufferTest, EnsureSizeGrowsButNeverShrinks) {
   EXPECT_EQ(buffer.data(), before);
   buffer.EnsureSize(11);
   EXPECT_GE(buffer.size(), 11u);
+}
+
+// Pieces of every size around a block's, the last larger than the largest block.
+TEST(AlignedArenaTest, PiecesAreAlignedApartAndOutliveTheArenasMove) {
+  AlignedArena first;
+  std::vector<AlignedBuffer<uint32_t>> pieces;
+  for (const size_t bytes :
+       {size_t{4}, size_t{68}, size_t{1} << 20, size_t{3} << 20, size_t{12}, size_t{65} << 20}) {
+    pieces.push_back(first.Take<uint32_t>(bytes / sizeof(uint32_t)));
+    ASSERT_EQ(reinterpret_cast<uintptr_t>(pieces.back().data()) % kCacheLineBytes, 0u) << bytes;
+    ASSERT_EQ(pieces.back().size(), bytes / sizeof(uint32_t));
+    // Both ends of each: overlapping pieces, or one past its block, would change another's or crash.
+    pieces.back()[0] = static_cast<uint32_t>(pieces.size());
+    pieces.back()[pieces.back().size() - 1] = static_cast<uint32_t>(pieces.size());
+  }
+  const AlignedArena second = std::move(first);
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    EXPECT_EQ(pieces[i][0], i + 1);
+    EXPECT_EQ(pieces[i][pieces[i].size() - 1], i + 1);
+  }
+  // A buffer that is assigned another memory leaves the arena's alone, and frees its own.
+  const uint32_t* const borrowed = pieces[1].data();
+  pieces[1].EnsureSize(1000);
+  EXPECT_NE(pieces[1].data(), borrowed);
+  EXPECT_EQ(borrowed[0], 2u);
+}
+
+TEST(AlignedArenaTest, RefusesWhatNoMemoryCanHold) {
+  AlignedArena arena;
+  EXPECT_THROW(arena.Take<float>(SIZE_MAX / 2), std::bad_alloc);
+  EXPECT_THROW(arena.Take<uint8_t>(SIZE_MAX - 3), std::bad_alloc);
 }
 
 }  // namespace
