@@ -252,7 +252,7 @@ TEST_F(ProductTest, EveryNumberOf16BitsExpandsExactly) {
     }
     const PackedMatrix packed = PackedMatrix::FromRows({bits.data(), bits.size(), 1}, format);
     const float one = 1;
-    const uint32_t index[] = {0, 0}, starts[] = {0, 1};
+    const uint32_t index[1 + kOpenListSlack] = {}, starts[] = {0, 1};
     for (const KernelSet* set : AvailableKernelSets()) {
       SCOPED_TRACE(std::string(set->name) + " " + testing::Name(format));
       std::vector<float> out(expected.size(), -1);
