@@ -29,9 +29,9 @@ struct Work {
 // attention.
 Work WorkOf(const ModelConfig& config, size_t source, size_t target, bool head);
 
-// Fewer tokens than this may always run together: products with fewer rows wait for their weights from memory
-// (24 GB/s, so 6 G weights/s, against 50 G multiply-adds/s: the same at 8 rows), and one by one they would
-// take longer than together.
+// Up to so many tokens may run together whatever their work: products with fewer rows wait for their weights
+// from memory (24 GB/s, so 6 G weights/s, against 50 G multiply-adds/s: the same at 8 rows), and one by one
+// they would take longer than together.
 inline constexpr size_t kMinChunkTokens = 16;
 
 struct ChunkLimits {

@@ -20,7 +20,8 @@
 // size and number. A larger one gets a chunk in every fourth round at least, however many small ones keep
 // coming; a fifth waits until one of four is finished. A single sequence is never split: one that exceeds the
 // bounds makes a longer turn; and a step of generations is bounded by max_active_generations and, in what
-// enters with it, by a chunk. Turns change when an answer comes, and not a bit of it.
+// enters with it, by about a chunk for each model that generates. Turns change when an answer comes, and not
+// a bit of it.
 #ifndef SPLINESERVE_CORE_ENGINE_ENGINE_H_
 #define SPLINESERVE_CORE_ENGINE_ENGINE_H_
 

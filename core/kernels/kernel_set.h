@@ -142,7 +142,8 @@ struct KernelSet {
                   float scale, float* out, size_t out_stride);
 
   // Goes on with chains: the product with scale 1, each chain starting at what out[r][n] holds. A chain over
-  // parts of the rows of x and w, in order, is the chain over the whole, bit for bit.
+  // parts of the rows of x and w, in order, is the chain over the whole, bit for bit. w must be float32, as
+  // values of attention are.
   void (*continue_product)(const float* x, size_t x_stride, size_t rows, const PackedView& w, float* out,
                            size_t out_stride);
 
@@ -163,7 +164,7 @@ struct KernelSet {
   void (*sparse_product)(const OpenLists& x, size_t rows, const PackedView& w, const float* bias, float* out,
                          size_t out_stride);
 
-  // continue_product of rows given by their lists.
+  // continue_product of rows given by their lists; w must be float32.
   void (*continue_sparse_product)(const OpenLists& x, size_t rows, const PackedView& w, float* out,
                                   size_t out_stride);
 

@@ -1,7 +1,6 @@
 #include "core/kernels/packing.h"
 
 #include <algorithm>
-#include <cstring>
 #include <new>
 
 namespace splineserve {

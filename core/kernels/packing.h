@@ -16,13 +16,12 @@ namespace splineserve {
 // kMaxPanelWidth.
 size_t PanelWidth(size_t outer);
 
-// An owned packed matrix. Weights: filled once at load, in the format of their file. Keys and values of
-// attention: float32, grown token by token.
-// Allocation failure throws std::bad_alloc. Thread-safe as any container: const members only.
+// An owned packed matrix: weights, filled once at load, in the format of their file. Allocation failure
+// throws std::bad_alloc. Thread-safe as any container: const members only.
 class PackedMatrix {
  public:
   PackedMatrix() = default;
-  // Float32 zeros; `inner` is also the capacity of the chain length.
+  // Float32 zeros.
   PackedMatrix(size_t inner, size_t outer);
 
   // Packs w [outer, inner] (one row an output, as linear layers store them).
@@ -56,8 +55,6 @@ class PackedMatrix {
   // x[0..inner()) = column n < outer(), expanded to float32.
   void Column(size_t n, float* x) const;
 
-  // The next three are for float32 only.
-
  private:
   PackedMatrix(size_t inner, size_t outer, WeightFormat format,
                absl::FunctionRef<AlignedBuffer<std::byte>(size_t)> allocate);
@@ -66,8 +63,6 @@ class PackedMatrix {
   void SetBlockOf(size_t k, size_t n, MatrixView<const T> w);
   template <typename T>
   static PackedMatrix FromRowsOf(MatrixView<const T> w, WeightFormat format);
-  float* floats() { return reinterpret_cast<float*>(buffer_.data()); }
-  const float* floats() const { return reinterpret_cast<const float*>(buffer_.data()); }
 
   AlignedBuffer<std::byte> buffer_;
   size_t inner_ = 0, outer_ = 0, panel_width_ = kLaneBlock, panel_stride_ = 0;

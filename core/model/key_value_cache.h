@@ -122,9 +122,9 @@ class KeyValuePool {
 class KeyValues {
  public:
   // Tokens of a chunk after the first: a whole panel of keys, and a multiple of 8, so that the sign bits of a
-  // chunk's scores start at a byte. A sequence that is not copied has nothing to lose by larger ones, each as
-  // large as what is before it: long generations stream memory, and 16 of 1,000 tokens take 1.3 times as long
-  // in chunks of 64.
+  // chunk's scores start at a byte. A sequence that is not copied has nothing to lose by larger ones, about
+  // as large as what is before them: long generations stream memory, and 16 of 1,000 tokens take 1.3 times as
+  // long in chunks of 64.
   static constexpr size_t kChunkTokens = 64;
   static constexpr size_t kMaxChunkTokens = 512;
 
