@@ -24,8 +24,9 @@ PackedMatrix::PackedMatrix(size_t inner, size_t outer, WeightFormat format,
       format_(format) {
   // Sizes whose product overflows must not become a small buffer.
   size_t bytes = 0;
-  if (__builtin_mul_overflow(PanelCount(outer, panel_width_) * panel_stride_, BytesPerNumber(format),
-                             &bytes)) {
+  if (__builtin_mul_overflow(inner, panel_width_, &bytes) ||
+      __builtin_mul_overflow(PanelCount(outer, panel_width_), bytes, &bytes) ||
+      __builtin_mul_overflow(BytesPerNumber(format), bytes, &bytes)) {
     throw std::bad_alloc();
   }
   buffer_ = allocate(bytes);

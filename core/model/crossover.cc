@@ -18,9 +18,9 @@ constexpr size_t kPanels = 4;
 // Times are of microseconds, so that an interrupt or a change of clock doubles one: the three products take
 // turns, and the fastest of each counts.
 constexpr int kTurns = 8;
-// What no measurement may overrule: sparse products have won on every processor and shape that was looked at
-// below a third of the gates, and dense ones above nine tenths. One disturbed measurement took an encoder
-// that is 10 % open back to 1.4 times its time.
+// Bounds of what a measurement may say. On Zen 4 with AVX-512 sparse products win below half of the gates and
+// lose at all of them; these leave room for other processors, which were not measured. Without them one
+// disturbed measurement took an encoder that is 10 % open to 1.4 times its time.
 constexpr double kLeast = 0.3, kMost = 0.9;
 
 template <typename Body>

@@ -1,6 +1,7 @@
 #include "core/kernels/packing.h"
 
 #include <cstdint>
+#include <new>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -89,6 +90,14 @@ TEST(PackedMatrixTest, SixteenBitsAreTwoBytesANumberAndTheSameMatrix) {
       }
     }
   }
+}
+
+// Each factor of the size overflows in turn.
+TEST(PackedMatrixTest, RefusesSizesThatOverflow) {
+  constexpr size_t kHuge = SIZE_MAX / 32;
+  EXPECT_THROW(PackedMatrix(kHuge, 64), std::bad_alloc);
+  EXPECT_THROW(PackedMatrix(size_t{1} << 40, size_t{1} << 30), std::bad_alloc);
+  EXPECT_THROW(PackedMatrix(SIZE_MAX / 64, 64), std::bad_alloc);
 }
 
 TEST(PackedViewTest, PanelsCutsColumns) {
