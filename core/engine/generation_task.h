@@ -21,7 +21,7 @@ namespace splineserve {
 
 // Used by the executor thread only. A step allocates nothing but what its event carries (pieces, and
 // vocabulary entries that std::string does not hold in itself): what grows with the tokens is reserved by
-// Prepare.
+// Prepare, the tree of tokens up to 16,384 nodes.
 class GenerationTask {
  public:
   // One partial hypothesis; greedy search and sampling have one.

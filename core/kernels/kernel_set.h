@@ -26,7 +26,7 @@ namespace splineserve {
 // panel k-major, so that a microkernel streams it. Element (k, n) lies at
 //   data[(n / panel_width) * panel_stride + k * panel_width + n % panel_width]
 // as a number of `format`. panel_width is a multiple of kLaneBlock and at most kMaxPanelWidth; columns past
-// `outer` hold zeros (or anything finite) and are never stored. See packing.h for makers.
+// `outer` hold anything, finite or not: no output depends on them. See packing.h for makers.
 inline constexpr size_t kLaneBlock = 16;
 inline constexpr size_t kMaxPanelWidth = 64;
 
