@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "core/base/cancellation.h"
+#include "core/engine/analysis_queue.h"
 #include "core/engine/engine.h"
 #include "server/call_activity.h"
 #include "server/convert_response.h"
@@ -30,6 +31,7 @@ struct ServerParts {
   Telemetry& telemetry;
   CallActivity& activity;
   ResponseWorkers& workers;
+  AnalysisQueue& analyses;
   ServingFacts facts;
 };
 

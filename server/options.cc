@@ -96,6 +96,7 @@ void Declare(CLI::App& app, RawOptions& raw) {
   add("--max-tokens-per-request", e.max_tokens_per_request, "tokens in a request")->group("Limits");
   add("--max-new-tokens", e.max_new_tokens, "tokens that a request may generate")->group("Limits");
   add("--max-beam-width", e.max_beam_width, "width of a beam search")->group("Limits");
+  add("--max-analyses", o.max_analyses, "traces, derivatives and comparisons under way")->group("Limits");
   add_bytes("--max-message-bytes", o.max_message_bytes, "bytes of a received message")->group("Limits");
 
   add("--log-level", o.log_level, "least level that is logged")
@@ -118,6 +119,9 @@ absl::Status Validate(const ServerOptions& options) {
   if (options.max_message_bytes < 1 || options.max_message_bytes > kMost) {
     return absl::InvalidArgumentError(
         absl::StrCat("--max-message-bytes: expected 1 to ", kMost, ", found ", options.max_message_bytes));
+  }
+  if (options.max_analyses == 0) {
+    return absl::InvalidArgumentError("--max-analyses: expected at least 1, found 0");
   }
   return Engine::ValidateOptions(options.engine);
 }
@@ -171,6 +175,7 @@ std::vector<std::pair<std::string, std::string>> DescribeOptions(const ServerOpt
       {"max_tokens_per_request", absl::StrCat(engine.max_tokens_per_request)},
       {"max_new_tokens", absl::StrCat(engine.max_new_tokens)},
       {"max_beam_width", absl::StrCat(engine.max_beam_width)},
+      {"max_analyses", absl::StrCat(options.max_analyses)},
       {"max_message_bytes", absl::StrCat(options.max_message_bytes)},
       {"log_level", options.log_level},
       {"log_format", options.log_format},

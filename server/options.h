@@ -21,6 +21,7 @@ struct ServerOptions {
   std::string metrics = "0.0.0.0:8002";  // HOST:PORT of HTTP metrics; empty: none
   EngineOptions engine;
   size_t max_message_bytes = size_t{64} << 20;  // of one received message
+  size_t max_analyses = 64;                     // calls of SplineService under way at a time
   absl::Duration drain_grace = absl::Seconds(30);
   PrecisionChoice precision;
   std::string log_level = "info";   // trace, debug, info, warn, error, off

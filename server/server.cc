@@ -6,6 +6,7 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -19,11 +20,14 @@
 #include "server/malformed_requests.h"
 #include "server/metrics_endpoint.h"
 #include "server/model_service.h"
+#include "server/spline_service.h"
 
 namespace splineserve {
 namespace {
 
 constexpr size_t kResponseThreads = 2;
+// Two, so that a turn which cannot be divided does not hold up all other analyses.
+constexpr size_t kAnalysisThreads = 2;
 // After the drain only answers that are being sent, refusals, and Watch streams are left.
 constexpr absl::Duration kCloseGrace = absl::Seconds(2);
 // gRPC cancels the calls that arrive while it shuts down. Clients see UNAVAILABLE, which tells them to go
@@ -53,16 +57,23 @@ std::string Listing(const ModelRegistry& registry) {
 class GrpcServer final : public Server {
  public:
   GrpcServer(const ServerOptions& options, ModelRegistry registry, std::unique_ptr<Engine> engine,
-             std::unique_ptr<ResponseWorkers> workers)
+             std::unique_ptr<ResponseWorkers> workers, std::unique_ptr<AnalysisQueue> analyses)
       : options_(options),
         registry_(std::move(registry)),
         engine_(std::move(engine)),
         telemetry_(*engine_, registry_.List().size()),
         workers_(std::move(workers)),
-        parts_{registry_, *engine_,  telemetry_,
-               activity_, *workers_, {options.engine, options.max_message_bytes, engine_->kernels().name}},
+        analyses_(std::move(analyses)),
+        parts_{registry_,
+               *engine_,
+               telemetry_,
+               activity_,
+               *workers_,
+               *analyses_,
+               {options.engine, options.max_message_bytes, engine_->kernels().name}},
         inference_(parts_),
-        models_(parts_) {}
+        models_(parts_),
+        splines_(parts_) {}
 
   ~GrpcServer() override { Drain(absl::ZeroDuration()); }
 
@@ -82,6 +93,7 @@ class GrpcServer final : public Server {
     builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port);
     builder.RegisterService(&inference_);
     builder.RegisterService(&models_);
+    builder.RegisterService(&splines_);
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port == 0) {
       server_.reset();
@@ -111,7 +123,9 @@ class GrpcServer final : public Server {
   void Drain(absl::Duration grace) override {
     if (server_ == nullptr) return;
     SetServing(false);
+    const absl::Time end = absl::Now() + grace;
     engine_->Drain(grace);
+    analyses_->Drain(std::max(end - absl::Now(), absl::ZeroDuration()));
     activity_.WaitUntilQuiet(kQuiet, kCloseGrace);
     server_->Shutdown(absl::ToChronoTime(absl::Now() + kCloseGrace));
     server_->Wait();
@@ -124,7 +138,8 @@ class GrpcServer final : public Server {
     telemetry_.SetServing(serving);
     grpc::HealthCheckServiceInterface* const health = server_->GetHealthCheckService();
     for (const char* service :
-         {"", v1::InferenceService::service_full_name(), v1::ModelService::service_full_name()}) {
+         {"", v1::InferenceService::service_full_name(), v1::ModelService::service_full_name(),
+          v1::SplineService::service_full_name()}) {
       health->SetServingStatus(service, serving);
     }
   }
@@ -135,9 +150,11 @@ class GrpcServer final : public Server {
   Telemetry telemetry_;
   CallActivity activity_;
   const std::unique_ptr<ResponseWorkers> workers_;
+  const std::unique_ptr<AnalysisQueue> analyses_;
   const ServerParts parts_;
   InferenceService inference_;
   ModelService models_;
+  SplineService splines_;
   std::unique_ptr<MetricsEndpoint> metrics_;
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
@@ -169,8 +186,10 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   SPLINESERVE_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(options.engine, **kernels));
   SPLINESERVE_ASSIGN_OR_RETURN(std::unique_ptr<ResponseWorkers> workers,
                                ResponseWorkers::Create(kResponseThreads));
-  auto server =
-      std::make_unique<GrpcServer>(options, std::move(registry), std::move(engine), std::move(workers));
+  SPLINESERVE_ASSIGN_OR_RETURN(std::unique_ptr<AnalysisQueue> analyses,
+                               AnalysisQueue::Create(kAnalysisThreads, options.max_analyses));
+  auto server = std::make_unique<GrpcServer>(options, std::move(registry), std::move(engine),
+                                             std::move(workers), std::move(analyses));
   SPLINESERVE_RETURN_IF_ERROR(server->Listen());
   server->LogStart();
   return server;

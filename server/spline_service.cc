@@ -1,0 +1,1 @@
+#include "server/spline_service.h"
