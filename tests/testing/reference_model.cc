@@ -62,6 +62,7 @@ void RecordGates(const std::vector<T>& arguments, size_t layer, Site site, size_
   ReferenceGroup group = {.layer = layer, .site = site, .head = head, .width = arguments.size()};
   group.bits.resize((arguments.size() + 7) / 8, 0);
   group.margin = std::numeric_limits<double>::infinity();
+  group.arguments.assign(arguments.begin(), arguments.end());
   for (size_t i = 0; i < arguments.size(); ++i) {
     group.margin = std::min<double>(group.margin, std::abs(arguments[i]));
     if (!(arguments[i] > 0)) continue;
@@ -147,6 +148,14 @@ Rows<T> ReferenceModel<T>::Embed(const std::string& stack, const InputConfig& in
                                  const ReferenceInput& sequence) const {
   const size_t d = config_.hidden_size;
   Rows<T> x(sequence.size(), std::vector<T>(d));
+  if (input.kind == InputKind::kTokens && !sequence.continuous.empty()) {
+    for (size_t p = 0; p < x.size(); ++p) {
+      for (size_t c = 0; c < d; ++c) {
+        x[p][c] = static_cast<T>(sequence.continuous[p][c]) + PositionValue(stack, p, c);
+      }
+    }
+    return x;
+  }
   if (input.kind == InputKind::kTokens) {
     const Tensor& embedding = Get(stack + ".embed_tokens.weight");
     for (size_t p = 0; p < x.size(); ++p) {
@@ -158,6 +167,8 @@ Rows<T> ReferenceModel<T>::Embed(const std::string& stack, const InputConfig& in
   }
   Rows<T> vectors;
   for (const std::vector<float>& vector : sequence.vectors)
+    vectors.emplace_back(vector.begin(), vector.end());
+  for (const std::vector<double>& vector : sequence.continuous)
     vectors.emplace_back(vector.begin(), vector.end());
   x = Linear(stack + ".input_proj", vectors);
   for (size_t p = 0; p < x.size(); ++p) {

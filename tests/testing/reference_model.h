@@ -23,11 +23,15 @@ namespace splineserve::testing {
 template <typename T>
 using Rows = std::vector<std::vector<T>>;  // [tokens][columns]
 
-// One sequence: `ids` for a token input, `vectors` for a vector input. The other one is empty.
+// One sequence: `ids` for a token input, `vectors` for a vector input. The other ones are empty.
 struct ReferenceInput {
   std::vector<int32_t> ids;
   Rows<float> vectors;
-  size_t size() const { return ids.empty() ? vectors.size() : ids.size(); }
+  // Instead of either: the continuous input, vectors or embeddings times the scale, in double precision.
+  Rows<double> continuous;
+  size_t size() const {
+    return !continuous.empty() ? continuous.size() : ids.empty() ? vectors.size() : ids.size();
+  }
 };
 
 struct ReferenceGroup {
@@ -38,6 +42,7 @@ struct ReferenceGroup {
   size_t open = 0;
   std::vector<uint8_t> bits;  // least significant bit first, zero-padded to whole bytes
   double margin = 0;          // min |argument|; of ReferenceModel<float> a float32 number
+  std::vector<double> arguments;
 };
 
 struct ReferenceToken {

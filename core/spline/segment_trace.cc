@@ -1,0 +1,446 @@
+#include "core/spline/segment_trace.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "core/spline/chebyshev.h"
+#include "core/spline/piece.h"
+#include "core/spline/sign_change.h"
+
+namespace splineserve {
+namespace {
+
+using Eigen::Index;
+
+constexpr double kUnit = 0x1p-53;
+// Samples where the degree is too high: series of pieces as short as these converge long before.
+constexpr size_t kTruncatedSamples = 17;
+constexpr double kConverged = 1e-10;
+// A knot this far into the interval, or farther, is located well: the frozen polynomials may grow fast beyond
+// the piece, and so do their rounding errors.
+constexpr double kWellInside = 0.2;
+constexpr double kShortestStep = 0x1p-46;
+
+size_t SamplesFor(uint64_t degree, size_t max_samples) {
+  if (degree >= max_samples) return kTruncatedSamples;
+  return std::max<size_t>(2, static_cast<size_t>(degree) + 1);
+}
+
+double Tail(absl::Span<const double> c) {
+  double sum = 0;
+  for (size_t k = 1; k < c.size(); ++k) sum += std::abs(c[k]);
+  return sum;
+}
+
+absl::Span<const double> RowOf(const Matrix64& m, size_t r) {
+  return {m.data() + r * static_cast<size_t>(m.cols()), static_cast<size_t>(m.cols())};
+}
+
+// Whether all series (one a row) have converged: their last two coefficients are small against the largest.
+bool Converged(const Matrix64& series) {
+  if (series.size() == 0) return true;
+  return series.rightCols(2).cwiseAbs().maxCoeff() <= kConverged * series.cwiseAbs().maxCoeff();
+}
+
+template <typename T>
+void Put(T value, std::string& bytes) {
+  char raw[sizeof(T)];
+  std::memcpy(raw, &value, sizeof(T));
+  bytes.append(raw, sizeof(T));
+}
+
+template <typename T>
+T Get(const std::string& bytes, size_t& at) {
+  T value;
+  std::memcpy(&value, bytes.data() + at, sizeof(T));
+  at += sizeof(T);
+  return value;
+}
+
+std::string Checksum(const std::string& bytes) {
+  return PieceHash({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
+}
+
+}  // namespace
+
+struct SegmentTrace::Interval {
+  double begin = 0, end = 0;
+  Matrix64 series;            // [gates, samples]: Chebyshev coefficients of every argument
+  std::vector<double> delta;  // how far each series may be from the polynomial that is meant
+  bool converged = true;      // where truncated
+
+  double At(double x) const { return begin + (end - begin) * (x + 1) / 2; }
+};
+
+SegmentTrace::SegmentTrace(const Segment& segment, TraceOptions options)
+    : segment_(segment),
+      options_(std::move(options)),
+      samples_(SamplesFor(segment.layout().degree(), options_.max_samples)),
+      truncated_(segment.layout().degree() >= options_.max_samples),
+      transform_(ChebyshevTransform(samples_)),
+      points_(ChebyshevPoints(samples_)) {
+  const double begin = 0;
+  const PassResult start = segment_.pass().Run(segment_.At({&begin, 1}), {});
+  pattern_ = segment_.pass().Signs(start, 0);
+  ++evaluations_;
+  if (options_.integrated_gradients) gradients_.resize(options_.outputs.indices.size());
+}
+
+absl::StatusOr<SegmentTrace::Interval> SegmentTrace::Sample(double begin, double end) {
+  std::vector<double> t;
+  for (double x : points_) t.push_back(begin + (end - begin) * (x + 1) / 2);
+  const Float64Pass& pass = segment_.pass();
+  const PassResult result = pass.Run(segment_.At(t), {.pattern = pattern_.data(), .unit_roundoff = kUnit});
+  evaluations_ += samples_;
+  Interval interval{begin, end, {}, {}, true};
+  if (!result.arguments.value.allFinite() || !result.rows.value.allFinite() ||
+      !result.arguments.error.allFinite()) {
+    return absl::OutOfRangeError(
+        absl::StrCat("a number overflows float64 between t = ", begin, " and ", end));
+  }
+  interval.series.noalias() = result.arguments.value.transpose() * transform_;
+  const double lebesgue = LebesgueBound(samples_);
+  const double sums = kUnit * static_cast<double>(samples_ + 4);
+  interval.delta.resize(segment_.layout().gates());
+  for (size_t g = 0; g < interval.delta.size(); ++g) {
+    const Index column = static_cast<Index>(g);
+    interval.delta[g] = lebesgue * (result.arguments.error.col(column).maxCoeff() +
+                                    sums * result.arguments.value.col(column).cwiseAbs().maxCoeff());
+  }
+  if (truncated_) {
+    interval.converged = true;
+    for (const GateBlock& block : segment_.layout().blocks()) {
+      interval.converged =
+          interval.converged && Converged(interval.series.middleRows(static_cast<Index>(block.first),
+                                                                     static_cast<Index>(block.size)));
+    }
+    const Matrix64 outputs = ChooseOutputs(pass, options_.outputs, result.rows, samples_, 0).value;
+    interval.converged = interval.converged && Converged(outputs.transpose() * transform_);
+  }
+  return interval;
+}
+
+SegmentTrace::Event SegmentTrace::FirstEvent(const Interval& interval) const {
+  const double half = (interval.end - interval.begin) / 2;
+  // What cannot be told apart: roundings of t, in units of x.
+  const double tolerance = 16 * kUnit * interval.end / half;
+  struct Candidate {
+    size_t gate;
+    SignChange change;
+  };
+  std::vector<Candidate> candidates;
+  double limit = 1, uncertain = kNowhere;
+  std::vector<double> closed(samples_);
+  for (size_t g = 0; g < interval.delta.size(); ++g) {
+    absl::Span<const double> series = RowOf(interval.series, g);
+    const bool open = pattern_[g] != 0;
+    if (!open) {
+      if (-series[0] - Tail(series) > interval.delta[g] * 1.01 + 0x1p-40 * std::abs(series[0])) continue;
+      std::transform(series.begin(), series.end(), closed.begin(), [](double c) { return -c; });
+      series = closed;
+    }
+    if (series[0] == 0 && Tail(series) == 0) {
+      // Identically zero: ties are closed.
+      if (open) candidates.push_back({g, {-1, 0, kNowhere}});
+      continue;
+    }
+    const SignChange change = FirstNegative(series, {interval.delta[g], limit, true});
+    uncertain = std::min(uncertain, change.uncertain);
+    if (change.location == kNowhere) continue;
+    candidates.push_back({g, change});
+    limit = std::min(limit, change.location + 2 * change.error + tolerance);
+  }
+  Event event{kNowhere, 0, false, {}, uncertain == kNowhere ? kNowhere : interval.At(uncertain)};
+  if (candidates.empty()) return event;
+  const Candidate& first = *std::min_element(
+      candidates.begin(), candidates.end(),
+      [](const Candidate& a, const Candidate& b) { return a.change.location < b.change.location; });
+  const double last = first.change.location + first.change.error + tolerance;
+  for (const Candidate& candidate : candidates) {
+    if (candidate.change.location - candidate.change.error <= last) event.gates.push_back(candidate.gate);
+  }
+  event.t = interval.At(first.change.location);
+  event.error = half * (first.change.error + tolerance);
+  event.at_begin = first.change.location <= -1 + first.change.error + tolerance + 2 * knot_error_ / half ||
+                   event.t <= interval.begin;
+  if (event.at_begin) {
+    // Later gates may change their minds once the earliest have flipped.
+    const auto block_of = [&](size_t gate) {
+      const std::vector<GateBlock>& blocks = segment_.layout().blocks();
+      return std::upper_bound(blocks.begin(), blocks.end(), gate,
+                              [](size_t g, const GateBlock& block) { return g < block.first; }) -
+             blocks.begin();
+    };
+    const auto earliest = block_of(event.gates.front());  // gates are in ascending order
+    std::erase_if(event.gates, [&](size_t gate) { return block_of(gate) != earliest; });
+  }
+  return event;
+}
+
+void SegmentTrace::Flip(const std::vector<size_t>& gates) {
+  for (size_t gate : gates) {
+    pattern_[gate] ^= 1;
+    const auto at = std::lower_bound(flips_.begin(), flips_.end(), gate,
+                                     [](const GateFlip& flip, size_t g) { return flip.gate < g; });
+    if (at != flips_.end() && at->gate == gate) {
+      flips_.erase(at);  // there and back
+    } else {
+      flips_.insert(at, {gate, pattern_[gate] != 0});
+    }
+  }
+}
+
+absl::StatusOr<TracePiece> SegmentTrace::Next() {
+  TracePiece piece;
+  piece.begin = t_;
+  piece.certified = !truncated_;
+  const size_t most_rounds = 2 * segment_.layout().blocks().size() + 4;
+  size_t rounds = 0, retries = 0;
+  bool resettled = false;
+  double begin = t_;  // of the interval; the piece begins at t_
+  const auto doubt = [&](double width) {
+    piece.certified = false;
+    piece.resolution = std::max(piece.resolution, width / static_cast<double>(samples_));
+  };
+  while (true) {
+    const double end = step_ >= 1 - begin ? 1 : begin + step_;
+    absl::StatusOr<Interval> interval = Sample(begin, end);
+    if (!interval.ok() || !interval->converged) {
+      step_ = (end - begin) / 4;
+      if (step_ > kShortestStep) continue;
+      if (!interval.ok()) return interval.status();
+      doubt(end - begin);
+    }
+    const Event event = FirstEvent(*interval);
+    if (event.t != kNowhere && event.at_begin && begin == t_) {
+      Flip(event.gates);
+      if (++rounds <= most_rounds) continue;
+      // Rounding hides what happens here: go on from a point where signs are clear.
+      if (resettled) {
+        return absl::InternalError(absl::StrCat("the gates at t = ", t_, " do not settle"));
+      }
+      resettled = true;
+      rounds = 0;
+      doubt(end - begin);
+      const double inside = begin + (end - begin) / 64;
+      const PassResult at = segment_.pass().Run(segment_.At({&inside, 1}), {});
+      std::vector<size_t> changed;
+      const std::vector<uint8_t> signs = segment_.pass().Signs(at, 0);
+      for (size_t g = 0; g < signs.size(); ++g) {
+        if (signs[g] != pattern_[g]) changed.push_back(g);
+      }
+      Flip(changed);
+      continue;
+    }
+    const double checked = std::min(event.t, end);  // so far no sign changes
+    if (event.uncertain < checked && retries < 6 && end - begin > 64 * kShortestStep) {
+      ++retries;  // rounding errors are smaller on a shorter interval
+      step_ = (end - begin) / 4;
+      continue;
+    }
+    if (event.t != kNowhere && event.t - begin < kWellInside * (end - begin) && begin == t_ &&
+        end - begin > 64 * kShortestStep) {
+      step_ = 2 * (event.t - begin);
+      continue;
+    }
+    if (event.uncertain < checked || truncated_) doubt(checked - begin);
+    retries = 0;
+    if (event.t == kNowhere && end < 1 && !truncated_) {
+      begin = end;
+      step_ = 2 * (end - t_);
+      continue;
+    }
+    piece.end = checked;
+    SPLINESERVE_RETURN_IF_ERROR(Finish(piece));
+    step_ = 2 * (piece.end - piece.begin);
+    t_ = piece.end;
+    flips_.clear();
+    knot_error_ = 0;
+    if (event.t != kNowhere) {
+      knot_error_ = event.error;
+      Flip(event.gates);
+    }
+    return piece;
+  }
+}
+
+absl::Status SegmentTrace::Finish(TracePiece& piece) {
+  if (piece.begin != 0) {
+    piece.flips = flips_;
+    piece.knot_error = knot_error_;
+  }
+  std::vector<double> t;
+  for (double x : points_) t.push_back(piece.begin + (piece.end - piece.begin) * (x + 1) / 2);
+  const Float64Pass& pass = segment_.pass();
+  const PassResult result = pass.Run(segment_.At(t), {.pattern = pattern_.data()});
+  evaluations_ += samples_;
+  const Matrix64 outputs = ChooseOutputs(pass, options_.outputs, result.rows, samples_, 0).value;
+  if (!outputs.allFinite()) {
+    return absl::OutOfRangeError(
+        absl::StrCat("an output overflows float64 between t = ", piece.begin, " and ", piece.end));
+  }
+  const Matrix64 series = outputs.transpose() * transform_;
+  // What is no more than the samples' rounding is no coefficient.
+  Index terms = series.cols();
+  const Matrix64 noise = 4 * kUnit * static_cast<double>(samples_) * series.rowwise().lpNorm<1>();
+  while (terms > 1 && ((series.col(terms - 1).cwiseAbs() - noise).array() <= 0).all()) --terms;
+  piece.coefficients = series.leftCols(terms);
+
+  // The arguments at the middle, x = 0: T_k(0) is 1, 0, -1, 0, ...
+  Row64 middle = Row64::Zero(static_cast<Index>(samples_));
+  for (Index k = 0; k < middle.size(); k += 2)
+    middle += (k % 4 == 0 ? 1 : -1) * transform_.col(k).transpose();
+  piece.margin = std::numeric_limits<double>::infinity();
+  if (segment_.layout().gates() != 0) {
+    const Row64 arguments = middle * result.arguments.value;
+    Index nearest = 0;
+    piece.margin = arguments.cwiseAbs().minCoeff(&nearest);
+    piece.nearest = static_cast<size_t>(nearest);
+  }
+  piece.sequence_id = segment_.layout().SequenceIdOf(pattern_);
+  if (options_.top_output) FindTopChanges(piece);
+  if (options_.integrated_gradients) SPLINESERVE_RETURN_IF_ERROR(IntegrateGradients(piece.begin, piece.end));
+  return absl::OkStatus();
+}
+
+void SegmentTrace::FindTopChanges(TracePiece& piece) const {
+  const std::vector<OutputIndex>& indices = options_.outputs.indices;
+  std::vector<std::vector<size_t>> rows;  // outputs of each row
+  for (size_t o = 0; o < indices.size(); ++o) {
+    const auto same = std::find_if(rows.begin(), rows.end(), [&](const std::vector<size_t>& row) {
+      return indices[row.front()].row == indices[o].row;
+    });
+    if (same == rows.end()) {
+      rows.push_back({o});
+    } else {
+      same->push_back(o);
+    }
+  }
+  const auto series = [&](size_t o) { return piece.coefficients.row(static_cast<Index>(o)); };
+  for (const std::vector<size_t>& row : rows) {
+    size_t top = row.front();
+    for (size_t o : row) {
+      if (EvaluateSeries(RowOf(piece.coefficients, o), -1) >
+          EvaluateSeries(RowOf(piece.coefficients, top), -1)) {
+        top = o;
+      }
+    }
+    double x = -1;
+    // Each change of one of n (n - 1) / 2 pairs at one of `degree` roots at most.
+    for (size_t changes = 0; changes < row.size() * row.size() * samples_ && x < 1; ++changes) {
+      double next = kNowhere;
+      size_t winner = top;
+      for (size_t o : row) {
+        if (o == top) continue;
+        const Matrix64 difference = series(top) - series(o);
+        const std::vector<double> rest = RestrictedTo(RowOf(difference, 0), x, 1);
+        const double delta = 0x1p-46 * (std::abs(rest[0]) + Tail(rest) + series(top).lpNorm<1>());
+        const SignChange change = FirstNegative(rest, {delta, 1, true});
+        if (change.location == kNowhere) continue;
+        const double at = x + (1 - x) * (change.location + 1) / 2;
+        if (at < next) {
+          next = at;
+          winner = o;
+        }
+      }
+      if (winner == top) break;
+      const double t = piece.begin + (piece.end - piece.begin) * (next + 1) / 2;
+      piece.top_changes.push_back({t, indices[top].row, indices[top].col, indices[winner].col});
+      top = winner;
+      x = next;
+    }
+  }
+  std::stable_sort(piece.top_changes.begin(), piece.top_changes.end(),
+                   [](const TopChange& a, const TopChange& b) { return a.t < b.t; });
+}
+
+absl::Status SegmentTrace::IntegrateGradients(double begin, double end) {
+  // The gradient's degree is one less than the function's: exact with half as many nodes.
+  const Quadrature rule = GaussLegendre(samples_ / 2 + 1);
+  const size_t count = rule.nodes.size();
+  std::vector<double> t;
+  for (double x : rule.nodes) t.push_back(begin + (end - begin) * (x + 1) / 2);
+  const Float64Pass& pass = segment_.pass();
+  const PassResult result = pass.Run(segment_.At(t), {.pattern = pattern_.data(), .tape = true});
+  evaluations_ += count;
+  for (size_t o = 0; o < gradients_.size(); ++o) {
+    Matrix64 weights =
+        Matrix64::Zero(static_cast<Index>(count), static_cast<Index>(options_.outputs.indices.size()));
+    weights.col(static_cast<Index>(o)).setOnes();
+    const InputRows64 gradient =
+        AdjointOf(pass, result.tape, OutputWeightsToRows(pass, options_.outputs, weights), count);
+    const auto add = [&](const Matrix64& rows, Matrix64& sum) {
+      if (!rows.allFinite()) return false;
+      const Index tokens = rows.rows() / static_cast<Index>(count);
+      if (sum.size() == 0) sum = Matrix64::Zero(tokens, rows.cols());
+      for (size_t p = 0; p < count; ++p) {
+        sum += rule.weights[p] * (end - begin) / 2 * rows.middleRows(static_cast<Index>(p) * tokens, tokens);
+      }
+      return true;
+    };
+    if ((segment_.source_moves() && !add(gradient.source, gradients_[o].source)) ||
+        (segment_.target_moves() && !add(gradient.target, gradients_[o].target))) {
+      return absl::OutOfRangeError(
+          absl::StrCat("a gradient overflows float64 between t = ", begin, " and ", end));
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::string SegmentTrace::State(const std::string& fingerprint) const {
+  std::string bytes = fingerprint;
+  Put(t_, bytes);
+  Put(knot_error_, bytes);
+  Put(step_, bytes);
+  Put(static_cast<uint32_t>(flips_.size()), bytes);
+  for (const GateFlip& flip : flips_) Put(static_cast<uint32_t>(flip.gate), bytes);
+  std::string bits((pattern_.size() + 7) / 8, '\0');
+  for (size_t g = 0; g < pattern_.size(); ++g) {
+    bits[g / 8] = static_cast<char>(bits[g / 8] | pattern_[g] << (g % 8));
+  }
+  bytes += bits;
+  return bytes + Checksum(bytes);
+}
+
+absl::Status SegmentTrace::Restore(const std::string& state, const std::string& fingerprint) {
+  const size_t bits = (pattern_.size() + 7) / 8;
+  const size_t fixed = fingerprint.size() + 3 * sizeof(double) + sizeof(uint32_t);
+  const auto refuse = [](const char* found) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "resume: expected the token of an earlier call with the same model, ends and outputs, found ",
+        found));
+  };
+  if (state.size() < fixed + bits + 16) return refuse("too few bytes");
+  const std::string body = state.substr(0, state.size() - 16);
+  if (Checksum(body) != state.substr(state.size() - 16)) return refuse("bytes that are no such token");
+  if (state.compare(0, fingerprint.size(), fingerprint) != 0) return refuse("that of another trace");
+  size_t at = fingerprint.size();
+  const double t = Get<double>(body, at), knot_error = Get<double>(body, at), step = Get<double>(body, at);
+  const uint32_t flips = Get<uint32_t>(body, at);
+  const bool sound = t > 0 && t < 1 && knot_error >= 0 && knot_error <= 1 && step > 0 && step <= 4;
+  if (!sound || flips > pattern_.size() || body.size() != fixed + flips * sizeof(uint32_t) + bits) {
+    return refuse("bytes that are no such token");
+  }
+  std::vector<size_t> gates;
+  for (uint32_t f = 0; f < flips; ++f) {
+    gates.push_back(Get<uint32_t>(body, at));
+    if (gates.back() >= pattern_.size() || (f > 0 && gates[f] <= gates[f - 1])) {
+      return refuse("bytes that are no such token");
+    }
+  }
+  for (size_t g = 0; g < pattern_.size(); ++g) {
+    pattern_[g] = static_cast<uint8_t>(static_cast<uint8_t>(body[at + g / 8]) >> (g % 8) & 1);
+  }
+  flips_.clear();
+  for (size_t gate : gates) flips_.push_back({gate, pattern_[gate] != 0});
+  t_ = t;
+  knot_error_ = knot_error;
+  step_ = step;
+  return absl::OkStatus();
+}
+
+}  // namespace splineserve

@@ -1,0 +1,126 @@
+#include "core/spline/sign_change.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <vector>
+
+#include "core/spline/chebyshev.h"
+
+namespace splineserve {
+namespace {
+
+constexpr double kNarrowest = 0x1p-44;
+constexpr int kMostParts = 4096;
+
+double Tail(absl::Span<const double> c) {
+  double sum = 0;
+  for (size_t k = 1; k < c.size(); ++k) sum += std::abs(c[k]);
+  return sum;
+}
+
+class Search {
+ public:
+  Search(absl::Span<const double> c, const SignSearch& search)
+      : whole_(c), degree_(static_cast<double>(c.size() - 1)), search_(search) {
+    // Of evaluating and restricting the series: some rounding errors of its size for each term.
+    delta_ = search.delta + 8 * (degree_ + 1) * 0x1p-53 * (std::abs(c[0]) + Tail(c));
+  }
+
+  SignChange Run() {
+    Visit(-1, 1, std::vector<double>(whole_.begin(), whole_.end()));
+    if (!found_ && undecided_.has_value()) Doubt(*undecided_);
+    return result_;
+  }
+
+ private:
+  bool AtBegin(double x) const { return x == -1; }
+  // How far below zero a value still counts as zero. At the beginning the point itself may be a rounded root.
+  double Slack(double x) const { return AtBegin(x) && search_.zero_at_begin ? 8 * delta_ : delta_; }
+
+  void Doubt(double x) { result_.uncertain = std::min(result_.uncertain, x); }
+
+  // A part without a negative number. If what comes before it was undecided, there may be two roots.
+  void Positive() {
+    if (undecided_.has_value()) Doubt(*undecided_);
+    undecided_.reset();
+  }
+
+  void Found(double location, double error) {
+    found_ = true;
+    result_.location = location;
+    result_.error = error;
+    if (undecided_.has_value()) {
+      // A root for certain, somewhere since then.
+      result_.error = std::max(error, (location - *undecided_) / 2);
+      result_.location = (location + *undecided_) / 2;
+      if (AtBegin(*undecided_)) result_.location = -1;
+      if (location - *undecided_ > 64 * kNarrowest) Doubt(*undecided_);
+    }
+  }
+
+  void Undecided(double lo) {
+    if (!undecided_.has_value()) undecided_ = lo;
+  }
+
+  // The only root of the decreasing polynomial between lo and hi.
+  double Bisect(double lo, double hi) const {
+    for (int i = 0; i < 60 && hi - lo > kNarrowest * 0x1p-8; ++i) {
+      const double mid = lo + (hi - lo) / 2;
+      (EvaluateSeries(whole_, mid) > 0 ? lo : hi) = mid;
+    }
+    return lo + (hi - lo) / 2;
+  }
+
+  // The part [lo, hi], on which the polynomial is the series `c`.
+  void Visit(double lo, double hi, const std::vector<double>& c) {
+    if (found_ || lo > search_.limit) return;
+    const double tail = Tail(c);
+    if (c[0] - tail > delta_) return Positive();
+    if (c[0] + tail < -delta_) return Found(lo, 0);
+    if (std::abs(c[0]) + tail <= delta_) return Undecided(lo);
+    const double half = (hi - lo) / 2;
+    const std::vector<double> slope = DerivativeOf(c);
+    const double steepness = std::abs(slope[0]) - Tail(slope) - half * degree_ * degree_ * delta_;
+    if (steepness > 0) return Monotone(lo, hi, slope[0] > 0, half / steepness);
+    if (half < kNarrowest || ++parts_ > kMostParts) return Undecided(lo);
+    const double mid = lo + half;
+    // From the whole each time, so that rounding errors do not add up.
+    Visit(lo, mid, RestrictedTo(whole_, lo, mid));
+    if (!found_) Visit(mid, hi, RestrictedTo(whole_, mid, hi));
+  }
+
+  // `reach`: how much x may change a root by, for each unit of error of the polynomial.
+  void Monotone(double lo, double hi, bool increasing, double reach) {
+    const double at_lo = EvaluateSeries(whole_, lo), at_hi = EvaluateSeries(whole_, hi);
+    if (increasing) {
+      if (at_lo < -Slack(lo)) return Found(lo, 0);
+      // Zero at most at lo. What was undecided before it ended there, if it is the interval's beginning.
+      if (AtBegin(lo)) undecided_.reset();
+      return Positive();
+    }
+    if (at_hi > delta_) return Positive();
+    if (at_hi >= -delta_) return Undecided(hi - std::min(hi - lo, 2 * delta_ * reach));
+    if (at_lo <= Slack(lo)) return Found(lo, std::min(hi - lo, 2 * delta_ * reach));
+    Found(Bisect(lo, hi), delta_ * reach);
+  }
+
+  const absl::Span<const double> whole_;
+  const double degree_;
+  const SignSearch& search_;
+  double delta_;
+  int parts_ = 0;
+  bool found_ = false;
+  std::optional<double> undecided_;  // where a run of undecided parts began
+  SignChange result_;
+};
+
+}  // namespace
+
+SignChange FirstNegative(absl::Span<const double> c, const SignSearch& search) {
+  // What most calls come to, without copies.
+  if (c[0] - Tail(c) > search.delta * 1.01 + 0x1p-40 * std::abs(c[0])) return {};
+  return Search(c, search).Run();
+}
+
+}  // namespace splineserve
