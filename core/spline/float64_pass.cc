@@ -14,6 +14,9 @@ double Gamma(double unit, size_t n) {
   return nu / (1 - nu);
 }
 
+// The smallest number of the arithmetic with this unit roundoff: what an underflow may lose.
+double Smallest(double unit) { return unit > 0x1p-50 ? 0x1p-149 : 0x1p-1074; }
+
 // The elementwise activations. `slope` is filled where not null (relu and relu2 only).
 double Softplus(double x, double beta) {
   return std::max(x, 0.0) + std::log1p(std::exp(-beta * std::abs(x))) / beta;
@@ -87,6 +90,7 @@ class StackRun {
 
  private:
   double Unit() const { return options_.unit_roundoff; }
+  double Lost(Index n) const { return static_cast<double>(n) * Smallest(Unit()); }
 
   template <typename Branch>
   void SubLayer(const Norm64& norm, Bounded64& x, const Branch& branch) const {
@@ -120,6 +124,7 @@ class StackRun {
         const Row64 carried = x.error.row(r).cwiseProduct(weight);
         x.error.row(r) =
             carried + Gamma(Unit(), 3) * (x.value.row(r).cwiseAbs().cwiseProduct(weight) + carried + bias);
+        x.error.row(r).array() += Lost(1);
       }
     }
     x.value.array().rowwise() *= norm.weight.array();
@@ -135,6 +140,7 @@ class StackRun {
       const Matrix64 in = x.error + gamma * (x.value.cwiseAbs() + x.error);
       y.error.noalias() = in * map.weight.cwiseAbs();
       y.error.rowwise() += gamma * map.bias.cwiseAbs();
+      y.error.array() += Lost(map.weight.rows());
     }
     return y;
   }
@@ -150,7 +156,8 @@ class StackRun {
         if (pattern != nullptr ? !open : argument[j] <= -error[j]) error[j] = 0;
         if (square) {
           const double size = pattern != nullptr || open ? std::abs(argument[j]) : 0;
-          error[j] = error[j] * (2 * size + error[j]) + 2 * Unit() * (size + error[j]) * (size + error[j]);
+          error[j] =
+              error[j] * (2 * size + error[j]) + 2 * Unit() * (size + error[j]) * (size + error[j]) + Lost(1);
         }
       }
       if (!open) argument[j] = 0;
@@ -198,6 +205,7 @@ class StackRun {
           e.noalias() += of(q.value, queries).cwiseAbs() * of(k.error, keys).transpose();
           e.noalias() += score_gamma * (q_size * k_size.transpose());
           e *= std::abs(scale);
+          e.array() += std::abs(scale) * Lost(dim) + Lost(1);
         }
         Matrix64 slope;
         if (tape != nullptr) slope.resize(queries, keys);
@@ -216,6 +224,7 @@ class StackRun {
           error.noalias() = e * v_size;
           error.noalias() += s.cwiseAbs() * of(v.error, keys);
           error.noalias() += value_gamma * ((s.cwiseAbs() + e) * v_size);
+          error.array() += Lost(keys + 1);
         }
         if (DividesByVisible()) {
           for (Index i = 0; i < queries; ++i) {
@@ -361,6 +370,7 @@ Bounded64 Float64Pass::Head(const Bounded64& rows, size_t points, double unit_ro
     const double gamma = Gamma(unit_roundoff, static_cast<size_t>(in.value.cols()) + 2);
     out.error = (in.error + gamma * (in.value.cwiseAbs() + in.error)) * weights_.head->weight.cwiseAbs();
     out.error.rowwise() += gamma * weights_.head->bias.cwiseAbs();
+    out.error.array() += static_cast<double>(in.value.cols()) * Smallest(unit_roundoff);
   }
   return out;
 }

@@ -78,7 +78,8 @@ struct PassResult {
 // Error bounds are running ones (Higham, Accuracy and Stability of Numerical Algorithms, ch. 3): a sum of n
 // products in any order, fused or not, is off by gamma_n = n u / (1 - n u) times the sum of their absolute
 // values, and what its operands are off by is carried through; ReLU, which is 1-Lipschitz, hands an error on.
-// Second-order terms are kept, the bounds' own rounding (2^-53 relative) is covered by one extra unit in n.
+// Second-order terms are kept, the bounds' own rounding (2^-53 relative) is covered by one extra unit in n,
+// and what underflows lose is added.
 class Float64Pass {
  public:
   Float64Pass(const ModelWeights64& weights, const PassShape& shape)

@@ -134,6 +134,9 @@ SegmentTrace::Event SegmentTrace::FirstEvent(const Interval& interval) const {
   };
   std::vector<Candidate> candidates;
   double limit = 1, uncertain = kNowhere;
+  // The interval may begin at a knot that is known to within its error only: gates that vanish there may
+  // still have their old signs.
+  const double first_x = interval.begin == t_ ? std::min(-1 + 2 * knot_error_ / half, -0.5) : -1;
   std::vector<double> closed(samples_);
   for (size_t g = 0; g < interval.delta.size(); ++g) {
     absl::Span<const double> series = RowOf(interval.series, g);
@@ -145,10 +148,10 @@ SegmentTrace::Event SegmentTrace::FirstEvent(const Interval& interval) const {
     }
     if (series[0] == 0 && Tail(series) == 0) {
       // Identically zero: ties are closed.
-      if (open) candidates.push_back({g, {-1, 0, kNowhere}});
+      if (open) candidates.push_back({g, {first_x, 0, kNowhere}});
       continue;
     }
-    const SignChange change = FirstNegative(series, {interval.delta[g], limit, true});
+    const SignChange change = FirstNegative(series, {interval.delta[g], first_x, limit, true});
     uncertain = std::min(uncertain, change.uncertain);
     if (change.location == kNowhere) continue;
     candidates.push_back({g, change});
@@ -160,13 +163,16 @@ SegmentTrace::Event SegmentTrace::FirstEvent(const Interval& interval) const {
       candidates.begin(), candidates.end(),
       [](const Candidate& a, const Candidate& b) { return a.change.location < b.change.location; });
   const double last = first.change.location + first.change.error + tolerance;
+  double farthest = last;
   for (const Candidate& candidate : candidates) {
-    if (candidate.change.location - candidate.change.error <= last) event.gates.push_back(candidate.gate);
+    if (candidate.change.location - candidate.change.error > last) continue;
+    event.gates.push_back(candidate.gate);
+    farthest = std::max(farthest, candidate.change.location + candidate.change.error + tolerance);
   }
   event.t = interval.At(first.change.location);
-  event.error = half * (first.change.error + tolerance);
-  event.at_begin = first.change.location <= -1 + first.change.error + tolerance + 2 * knot_error_ / half ||
-                   event.t <= interval.begin;
+  event.error = half * (farthest - first.change.location);
+  event.at_begin =
+      first.change.location <= first_x + first.change.error + tolerance || event.t <= interval.begin;
   if (event.at_begin) {
     // Later gates may change their minds once the earliest have flipped.
     const auto block_of = [&](size_t gate) {
@@ -339,7 +345,7 @@ void SegmentTrace::FindTopChanges(TracePiece& piece) const {
         const Matrix64 difference = series(top) - series(o);
         const std::vector<double> rest = RestrictedTo(RowOf(difference, 0), x, 1);
         const double delta = 0x1p-46 * (std::abs(rest[0]) + Tail(rest) + series(top).lpNorm<1>());
-        const SignChange change = FirstNegative(rest, {delta, 1, true});
+        const SignChange change = FirstNegative(rest, {.delta = delta, .zero_at_begin = true});
         if (change.location == kNowhere) continue;
         const double at = x + (1 - x) * (change.location + 1) / 2;
         if (at < next) {

@@ -11,6 +11,7 @@ namespace splineserve {
 namespace {
 
 constexpr double kNarrowest = 0x1p-44;
+constexpr double kShortRun = 64 * kNarrowest;  // of undecided parts around one root
 constexpr int kMostParts = 4096;
 
 double Tail(absl::Span<const double> c) {
@@ -28,13 +29,17 @@ class Search {
   }
 
   SignChange Run() {
-    Visit(-1, 1, std::vector<double>(whole_.begin(), whole_.end()));
+    if (search_.begin == -1) {
+      Visit(-1, 1, std::vector<double>(whole_.begin(), whole_.end()));
+    } else {
+      Visit(search_.begin, 1, RestrictedTo(whole_, search_.begin, 1));
+    }
     if (!found_ && undecided_.has_value()) Doubt(*undecided_);
     return result_;
   }
 
  private:
-  bool AtBegin(double x) const { return x == -1; }
+  bool AtBegin(double x) const { return x == search_.begin; }
   // How far below zero a value still counts as zero. At the beginning the point itself may be a rounded root.
   double Slack(double x) const { return AtBegin(x) && search_.zero_at_begin ? 8 * delta_ : delta_; }
 
@@ -50,12 +55,14 @@ class Search {
     found_ = true;
     result_.location = location;
     result_.error = error;
-    if (undecided_.has_value()) {
-      // A root for certain, somewhere since then.
-      result_.error = std::max(error, (location - *undecided_) / 2);
-      result_.location = (location + *undecided_) / 2;
-      if (AtBegin(*undecided_)) result_.location = -1;
-      if (location - *undecided_ > 64 * kNarrowest) Doubt(*undecided_);
+    if (!undecided_.has_value()) return;
+    // A sign change for certain, somewhere since then; where the polynomial is that flat, it hardly matters.
+    const double run = location - *undecided_;
+    if (run > kShortRun) Doubt(*undecided_);
+    if (AtBegin(*undecided_)) {
+      result_.location = search_.begin;
+    } else if (run <= kShortRun) {
+      result_.error = error + run;
     }
   }
 
@@ -82,7 +89,7 @@ class Search {
     const double half = (hi - lo) / 2;
     const std::vector<double> slope = DerivativeOf(c);
     const double steepness = std::abs(slope[0]) - Tail(slope) - half * degree_ * degree_ * delta_;
-    if (steepness > 0) return Monotone(lo, hi, slope[0] > 0, half / steepness);
+    if (steepness > 0) return Monotone(lo, hi, slope[0] > 0);
     if (half < kNarrowest || ++parts_ > kMostParts) return Undecided(lo);
     const double mid = lo + half;
     // From the whole each time, so that rounding errors do not add up.
@@ -90,8 +97,19 @@ class Search {
     if (!found_) Visit(mid, hi, RestrictedTo(whole_, mid, hi));
   }
 
-  // `reach`: how much x may change a root by, for each unit of error of the polynomial.
-  void Monotone(double lo, double hi, bool increasing, double reach) {
+  // How far from x, a root on the monotone part [lo, hi], the polynomial that is meant may have its own.
+  double Uncertainty(double x, double lo, double hi) const {
+    double radius = kNarrowest * 0x1p-6;
+    while (radius < hi - lo) {
+      const bool left = x - radius <= lo || EvaluateSeries(whole_, x - radius) > delta_;
+      const bool right = x + radius >= hi || EvaluateSeries(whole_, x + radius) < -delta_;
+      if (left && right) break;
+      radius *= 2;
+    }
+    return std::min(radius, hi - lo);
+  }
+
+  void Monotone(double lo, double hi, bool increasing) {
     const double at_lo = EvaluateSeries(whole_, lo), at_hi = EvaluateSeries(whole_, hi);
     if (increasing) {
       if (at_lo < -Slack(lo)) return Found(lo, 0);
@@ -100,9 +118,10 @@ class Search {
       return Positive();
     }
     if (at_hi > delta_) return Positive();
-    if (at_hi >= -delta_) return Undecided(hi - std::min(hi - lo, 2 * delta_ * reach));
-    if (at_lo <= Slack(lo)) return Found(lo, std::min(hi - lo, 2 * delta_ * reach));
-    Found(Bisect(lo, hi), delta_ * reach);
+    if (at_hi >= -delta_) return Undecided(hi - Uncertainty(hi, lo, hi));
+    if (at_lo <= Slack(lo)) return Found(lo, Uncertainty(lo, lo, hi));
+    const double root = Bisect(lo, hi);
+    Found(root, Uncertainty(root, lo, hi));
   }
 
   const absl::Span<const double> whole_;

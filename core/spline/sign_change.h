@@ -11,8 +11,8 @@ namespace splineserve {
 inline constexpr double kNowhere = std::numeric_limits<double>::infinity();
 
 struct SignChange {
-  // The leftmost x in [-1, 1] from which on the polynomial is negative, to within `error`; kNowhere if it is
-  // nowhere negative. -1 if it is negative from the beginning.
+  // The leftmost x in [begin, limit] from which on the polynomial is negative, to within `error`; kNowhere if
+  // it is nowhere negative. `begin` if it is negative from there.
   double location = kNowhere;
   double error = 0;
   // The leftmost x where a pair of sign changes may be that rounding hides, left of `location`; kNowhere if
@@ -21,12 +21,13 @@ struct SignChange {
 };
 
 struct SignSearch {
-  double delta = 0;  // the polynomial that is meant differs from the series by no more than this, anywhere
-  double limit = 1;  // look no further to the right
-  bool zero_at_begin = false;  // the polynomial that is meant vanishes at -1: only what follows counts
+  double delta = 0;   // the polynomial that is meant differs from the series by no more than this, anywhere
+  double begin = -1;  // look at nothing to the left
+  double limit = 1;   // look no further to the right
+  bool zero_at_begin = false;  // the polynomial that is meant vanishes at `begin`: only what follows counts
 };
 
-// Where sum_k c[k] T_k first becomes negative on [-1, search.limit].
+// Where sum_k c[k] T_k first becomes negative on [search.begin, search.limit].
 //
 // Subdivides: on a part whose enclosure c[0] +- sum |c[k]| excludes zero by more than delta, the sign is
 // proven; where the derivative's does (its error is at most degree^2 delta by Markov's inequality), the

@@ -32,12 +32,11 @@ AnalysisModel::AnalysisModel(const std::string& config_json, const ModelOptions&
   double_ = std::make_unique<ReferenceModel<double>>(*directory_);
 }
 
-ContinuousInput AnalysisModel::RandomInput(Random* random, size_t source_tokens,
-                                           size_t target_tokens) const {
+ContinuousInput AnalysisModel::RandomInput(Random* random, size_t source_tokens, size_t target_tokens) const {
   const auto rows = [&](size_t tokens, const InputConfig& input) {
-    Matrix64 out(static_cast<Eigen::Index>(tokens),
-                 static_cast<Eigen::Index>(input.kind == InputKind::kVectors ? input.size
-                                                                             : config().hidden_size));
+    Matrix64 out(
+        static_cast<Eigen::Index>(tokens),
+        static_cast<Eigen::Index>(input.kind == InputKind::kVectors ? input.size : config().hidden_size));
     for (double& value : out.reshaped()) value = static_cast<double>(random->Normal());
     return out;
   };

@@ -101,8 +101,7 @@ TEST_P(Float64PassTest, EqualsTheReference) {
         for (Eigen::Index r = 0; r < rows; ++r) {
           for (Eigen::Index c = 0; c < outputs.cols(); ++c) {
             ASSERT_NEAR(outputs(p * rows + r, c),
-                        expected.head[static_cast<size_t>(r)][static_cast<size_t>(c)],
-                        1e-8 * (largest + 1));
+                        expected.head[static_cast<size_t>(r)][static_cast<size_t>(c)], 1e-8 * (largest + 1));
           }
         }
       }
@@ -159,13 +158,11 @@ TEST_P(Float64PassTest, FrozenGatesPassTheirArguments) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Float64PassTest,
-                         ::testing::Values(Case{Architecture::kEncoder, true},
-                                           Case{Architecture::kDecoder, true},
-                                           Case{Architecture::kEncoderDecoder, true},
-                                           Case{Architecture::kEncoder, false},
-                                           Case{Architecture::kDecoder, false},
-                                           Case{Architecture::kEncoderDecoder, false}));
+INSTANTIATE_TEST_SUITE_P(
+    All, Float64PassTest,
+    ::testing::Values(Case{Architecture::kEncoder, true}, Case{Architecture::kDecoder, true},
+                      Case{Architecture::kEncoderDecoder, true}, Case{Architecture::kEncoder, false},
+                      Case{Architecture::kDecoder, false}, Case{Architecture::kEncoderDecoder, false}));
 
 }  // namespace
 }  // namespace splineserve::testing

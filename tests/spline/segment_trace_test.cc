@@ -1,6 +1,7 @@
 // Traces against brute force: dense evaluation, bisection, the slow reference.
 #include "core/spline/segment_trace.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -14,54 +15,333 @@
 namespace splineserve::testing {
 namespace {
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr size_t kSegments = 300;  // an evaluation takes thirty times as long
+#else
+constexpr size_t kSegments = 10000;
+#endif
+
 constexpr char kSmall[] = R"({"model_type": "spline_transformer", "architecture": "encoder",
   "hidden_size": 4, "num_attention_heads": 2, "head_dim": 2, "intermediate_size": 6, "num_encoder_layers": $0,
   "input": {"kind": "vectors", "size": 3}, "head": {"kind": "linear", "size": 3, "pooling": "mean"}})";
 
 struct Traced {
   std::vector<TracePiece> pieces;
-  uint64_t evaluations = 0;
-  bool certified = true;
+  std::vector<InputRows64> gradients;
 };
 
-Traced TraceAll(const Segment& segment, TraceOptions options) {
-  SegmentTrace trace(segment, std::move(options));
+Traced TraceAll(const Segment& segment, const TraceOptions& options) {
+  SegmentTrace trace(segment, options);
   Traced traced;
   while (!trace.done()) {
     absl::StatusOr<TracePiece> piece = trace.Next();
-    EXPECT_TRUE(piece.ok()) << piece.status();
-    if (!piece.ok()) break;
-    traced.certified = traced.certified && piece->certified;
+    if (!piece.ok()) {
+      ADD_FAILURE() << piece.status();
+      break;
+    }
     traced.pieces.push_back(*std::move(piece));
   }
-  traced.evaluations = trace.evaluations();
+  traced.gradients = trace.gradient_integrals();
   return traced;
 }
 
-// Signs of all gates at each t.
-std::vector<std::vector<uint8_t>> SignsAt(const Segment& segment, const std::vector<double>& t) {
-  const PassResult result = segment.pass().Run(segment.At(t), {});
-  std::vector<std::vector<uint8_t>> signs;
-  for (size_t p = 0; p < t.size(); ++p) signs.push_back(segment.pass().Signs(result, p));
-  return signs;
+PassResult FreeAt(const Segment& segment, const std::vector<double>& t) {
+  return segment.pass().Run(segment.At(t), {.unit_roundoff = 0x1p-53});
 }
 
-TEST(SegmentTraceTest, Look) {
-  for (size_t layers : {1u, 2u, 3u}) {
-    size_t pieces = 0, certified = 0, evaluations = 0;
-    for (uint64_t seed = 1; seed <= 20; ++seed) {
-      Random random(seed);
-      const AnalysisModel model(absl::Substitute(kSmall, layers), {.seed = seed});
-      const size_t tokens = random.Between(1, 3);
-      const Segment segment(model.weights(), model.RandomInput(&random, tokens, 0),
-                            model.RandomInput(&random, tokens, 0));
-      const Traced traced = TraceAll(segment, {.outputs = AllOutputs(model.config(), tokens, true)});
-      pieces += traced.pieces.size();
-      for (const TracePiece& piece : traced.pieces) certified += piece.certified;
-      evaluations += traced.evaluations;
+std::vector<uint8_t> SignsAt(const Segment& segment, double t) {
+  return segment.pass().Signs(FreeAt(segment, {t}), 0);
+}
+
+double Value(const TracePiece& piece, size_t output, double t) {
+  const Row64 row = piece.coefficients.row(static_cast<Eigen::Index>(output));
+  return EvaluateSeries({row.data(), static_cast<size_t>(row.size())},
+                        2 * (t - piece.begin) / (piece.end - piece.begin) - 1);
+}
+
+// Pieces cover [0, 1]; flips lead from the first piece's pattern to each piece's, which is that of its inside
+// wherever no argument is within rounding of zero; knots are where bisection finds them.
+void CheckKnots(const Segment& segment, const Traced& traced, Random* random) {
+  ASSERT_FALSE(traced.pieces.empty());
+  EXPECT_EQ(traced.pieces.front().begin, 0);
+  EXPECT_EQ(traced.pieces.back().end, 1);
+  EXPECT_TRUE(traced.pieces.front().flips.empty());
+  std::vector<uint8_t> pattern =
+      SignsAt(segment, (traced.pieces.front().begin + traced.pieces.front().end) / 2);
+  for (size_t i = 0; i < traced.pieces.size(); ++i) {
+    const TracePiece& piece = traced.pieces[i];
+    if (i > 0) {
+      ASSERT_EQ(piece.begin, traced.pieces[i - 1].end);
     }
-    printf("layers %zu: %zu pieces, %zu certified, %zu evaluations\n", layers, pieces, certified, evaluations);
+    ASSERT_LT(piece.begin, piece.end);
+    for (const GateFlip& flip : piece.flips) {
+      ASSERT_EQ(flip.opens, pattern[flip.gate] == 0) << "a gate that is so already";
+      pattern[flip.gate] ^= 1;
+    }
+    if (!piece.certified) continue;
+    std::vector<double> inside;
+    for (int s = 0; s < 6; ++s) inside.push_back(piece.begin + (piece.end - piece.begin) * random->Uniform());
+    const PassResult result = FreeAt(segment, inside);
+    for (size_t s = 0; s < inside.size(); ++s) {
+      // Knots are known to within their errors only.
+      const double next_error = i + 1 < traced.pieces.size() ? traced.pieces[i + 1].knot_error : 0;
+      if (inside[s] < piece.begin + piece.knot_error || inside[s] > piece.end - next_error) continue;
+      for (size_t g = 0; g < pattern.size(); ++g) {
+        const Eigen::Index row = static_cast<Eigen::Index>(s), column = static_cast<Eigen::Index>(g);
+        const double argument = result.arguments.value(row, column);
+        if (std::abs(argument) <= result.arguments.error(row, column)) continue;
+        ASSERT_EQ(argument > 0, pattern[g] != 0)
+            << "missed a knot of gate " << g << " in piece " << i << " = [" << piece.begin << ", "
+            << piece.end << "] at t = " << inside[s] << ", argument " << argument;
+      }
+    }
   }
+}
+
+// Between two points with different signs, bisection on the gates that differ ends at a knot of the trace.
+void CheckBisection(const Segment& segment, const Traced& traced, Random* random) {
+  double lo = random->Uniform(), hi = random->Uniform();
+  if (lo > hi) std::swap(lo, hi);
+  const std::vector<uint8_t> at_lo = SignsAt(segment, lo);
+  if (at_lo == SignsAt(segment, hi)) return;
+  for (int step = 0; step < 50; ++step) {
+    const double mid = lo + (hi - lo) / 2;
+    (SignsAt(segment, mid) == at_lo ? lo : hi) = mid;
+  }
+  double nearest = 1, error = 0;
+  for (const TracePiece& piece : traced.pieces) {
+    if (std::abs(piece.begin - lo) < nearest && piece.begin > 0) {
+      nearest = std::abs(piece.begin - lo);
+      error = piece.knot_error;
+    }
+  }
+  // A gate that is zero over a stretch is closed there in the trace, of any sign by rounding.
+  const bool certified = std::all_of(traced.pieces.begin(), traced.pieces.end(),
+                                     [](const TracePiece& p) { return p.certified; });
+  if (certified) {
+    EXPECT_LE(nearest, 2 * error + 1e-10) << "t = " << lo;
+  }
+}
+
+TEST(SegmentTraceTest, NoKnotIsMissedOnRandomSegments) {
+  size_t pieces = 0, certified = 0;
+  for (size_t i = 0; i < kSegments; ++i) {
+    const uint64_t seed = TestSeed() + i / 20;  // twenty segments a model
+    Random random(TestSeed() + i);
+    SCOPED_TRACE(absl::StrCat("model seed ", seed, ", segment ", i));
+    const AnalysisModel model(absl::Substitute(kSmall, seed % 4 == 0 ? 2 : 1), {.seed = seed});
+    const size_t tokens = random.Between(1, 3);
+    const Segment segment(model.weights(), model.RandomInput(&random, tokens, 0),
+                          model.RandomInput(&random, tokens, 0));
+    const Traced traced = TraceAll(segment, {.outputs = AllOutputs(model.config(), tokens, true)});
+    CheckKnots(segment, traced, &random);
+    CheckBisection(segment, traced, &random);
+    if (::testing::Test::HasFailure()) return;
+    pieces += traced.pieces.size();
+    for (const TracePiece& piece : traced.pieces) certified += piece.certified;
+  }
+  RecordProperty("pieces", static_cast<int>(pieces));
+  RecordProperty("certified", static_cast<int>(certified));
+  EXPECT_GT(pieces, 5 * kSegments) << "the segments cross too few knots to tell";
+  EXPECT_GT(certified, pieces - pieces / 1000);
+}
+
+// Models of all shapes, with every stack moving: the polynomials are what the reference computes.
+class TraceShapesTest : public ::testing::TestWithParam<Architecture> {};
+
+TEST_P(TraceShapesTest, PolynomialsReproduceTheReference) {
+  size_t pieces = 0;
+  for (size_t i = 0; i < 60; ++i) {
+    const uint64_t seed = TestSeed() + 1000 * static_cast<uint64_t>(GetParam()) + i;
+    Random random(seed);
+    const std::string config = RandomConfig(&random, GetParam(), /*exact=*/true);
+    SCOPED_TRACE(absl::StrCat("model seed ", seed, ", config ", config));
+    const AnalysisModel model(config, {.seed = seed});
+    const size_t source = model.config().has_encoder() ? random.Between(1, 3) : 0;
+    const size_t target = model.config().has_decoder() ? random.Between(1, 3) : 0;
+    const ContinuousInput from = model.RandomInput(&random, source, target);
+    ContinuousInput to = model.RandomInput(&random, source, target);
+    // Near enough to cross tens of knots, not thousands.
+    to = Between(from, to, 0.1);
+    if (source != 0 && target != 0) {
+      const size_t moving = random.Between(0, 2);
+      if (moving == 0) to.source = from.source;
+      if (moving == 1) to.target = from.target;
+    }
+    const Segment segment(model.weights(), from, to);
+    const size_t tokens = target != 0 ? target : source;
+    const bool head = model.config().head.kind == HeadKind::kLinear;
+    const OutputChoice outputs = AllOutputs(model.config(), tokens, head);
+    const ReferenceResult<double> start = model.Reference<double>(from);
+    if (start.overflowed) continue;
+    double size = 0;
+    for (const auto& row : start.hidden) {
+      for (double value : row) size = std::max(size, std::abs(value));
+    }
+    if (size > 1e30) continue;  // float64 would be no yardstick
+    const bool truncated = segment.layout().degree() >= TraceOptions{}.max_samples;
+    TraceOptions options{.outputs = outputs};
+    SegmentTrace trace(segment, options);
+    for (size_t count = 0; count < 40 && !trace.done(); ++count, ++pieces) {
+      const absl::StatusOr<TracePiece> piece = trace.Next();
+      ASSERT_TRUE(piece.ok()) << piece.status();
+      EXPECT_EQ(piece->certified && truncated, false);
+      const double t = piece->begin + (piece->end - piece->begin) * random.Uniform();
+      const ReferenceResult<double> expected = model.Reference<double>(Between(from, to, t));
+      double largest = 1e-300;
+      for (const auto& row : head ? expected.head : expected.hidden) {
+        for (double value : row) largest = std::max(largest, std::abs(value));
+      }
+      for (size_t o = 0; o < outputs.indices.size(); ++o) {
+        const OutputIndex& index = outputs.indices[o];
+        const double value = (head ? expected.head : expected.hidden)[index.row][index.col];
+        ASSERT_NEAR(Value(*piece, o, t), value, (truncated ? 1e-6 : 1e-9) * largest)
+            << "piece " << count << ", t = " << t << ", output " << o;
+      }
+      // The piece's id is Encode's.
+      if (piece->certified && piece->margin > 1e-6 && target == 0) {
+        const ReferenceResult<double> middle =
+            model.Reference<double>(Between(from, to, (piece->begin + piece->end) / 2));
+        EXPECT_EQ(piece->sequence_id, middle.sequence_id);
+      }
+    }
+  }
+  EXPECT_GT(pieces, 300u);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TraceShapesTest,
+                         ::testing::Values(Architecture::kEncoder, Architecture::kDecoder,
+                                           Architecture::kEncoderDecoder),
+                         [](const auto& info) { return std::string(Name(info.param)); });
+
+TEST(SegmentTraceTest, IntegratedGradientsAddUpAndAreIntegrals) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    Random random(seed);
+    const AnalysisModel model(absl::Substitute(kSmall, 2), {.seed = seed});
+    const Segment segment(model.weights(), model.RandomInput(&random, 2, 0),
+                          model.RandomInput(&random, 2, 0));
+    const OutputChoice outputs = AllOutputs(model.config(), 2, true);
+    const Traced traced = TraceAll(segment, {.outputs = outputs, .integrated_gradients = true});
+    ASSERT_EQ(traced.gradients.size(), 3u);
+    // A fine midpoint rule over free gradients.
+    constexpr size_t kSteps = 2000;
+    std::vector<double> t;
+    for (size_t k = 0; k < kSteps; ++k) t.push_back((static_cast<double>(k) + 0.5) / kSteps);
+    const PassResult result = segment.pass().Run(segment.At(t), {.tape = true});
+    for (size_t o = 0; o < 3; ++o) {
+      const Matrix64 attribution = traced.gradients[o].source.cwiseProduct(segment.direction().source);
+      const double difference = Value(traced.pieces.back(), o, 1) - Value(traced.pieces.front(), o, 0);
+      EXPECT_NEAR(attribution.sum(), difference, 1e-10 * (1 + attribution.cwiseAbs().sum()));
+      Matrix64 weights = Matrix64::Zero(kSteps, 3);
+      weights.col(static_cast<Eigen::Index>(o)).setOnes();
+      const Matrix64 gradients = AdjointOf(segment.pass(), result.tape,
+                                           OutputWeightsToRows(segment.pass(), outputs, weights), kSteps)
+                                     .source;
+      Matrix64 sum = Matrix64::Zero(2, 3);
+      for (size_t k = 0; k < kSteps; ++k) {
+        sum += gradients.middleRows(static_cast<Eigen::Index>(2 * k), 2) / kSteps;
+      }
+      EXPECT_LT((sum - traced.gradients[o].source).cwiseAbs().maxCoeff(),
+                1e-2 * (1 + sum.cwiseAbs().maxCoeff()))
+          << "seed " << seed << ", output " << o;
+    }
+  }
+}
+
+TEST(SegmentTraceTest, TopChangesAreWhereTheLargestChanges) {
+  size_t changes = 0;
+  for (uint64_t seed = 1; seed <= 60; ++seed) {
+    SCOPED_TRACE(absl::StrCat("seed ", seed));
+    Random random(seed);
+    const AnalysisModel model(absl::Substitute(kSmall, 1), {.seed = seed});
+    const Segment segment(model.weights(), model.RandomInput(&random, 2, 0),
+                          model.RandomInput(&random, 2, 0));
+    const Traced traced =
+        TraceAll(segment, {.outputs = AllOutputs(model.config(), 2, true), .top_output = true});
+    std::vector<TopChange> found;
+    for (const TracePiece& piece : traced.pieces) {
+      found.insert(found.end(), piece.top_changes.begin(), piece.top_changes.end());
+    }
+    changes += found.size();
+    const auto top_at = [&](double t) {
+      const auto piece = std::find_if(traced.pieces.begin(), traced.pieces.end(),
+                                      [&](const TracePiece& p) { return t <= p.end; });
+      size_t top = 0;
+      for (size_t o = 1; o < 3; ++o) {
+        if (Value(*piece, o, t) > Value(*piece, top, t)) top = o;
+      }
+      return top;
+    };
+    // Between changes nothing changes, densely looked at.
+    size_t next = 0, top = top_at(0);
+    for (int k = 1; k < 4000; ++k) {
+      const double t = k / 4000.0;
+      for (; next < found.size() && found[next].t <= t; ++next) {
+        EXPECT_EQ(found[next].from, top);
+        top = found[next].to;
+      }
+      if (next > 0 && t - found[next - 1].t < 1e-9) continue;
+      EXPECT_EQ(top_at(t), top) << "t = " << t;
+    }
+  }
+  EXPECT_GT(changes, 30u);
+}
+
+TEST(SegmentTraceTest, GoesOnWhereItStopped) {
+  Random random(5);
+  const AnalysisModel model(absl::Substitute(kSmall, 2), {.seed = 3});
+  const Segment segment(model.weights(), model.RandomInput(&random, 3, 0), model.RandomInput(&random, 3, 0));
+  const TraceOptions options{.outputs = AllOutputs(model.config(), 3, true)};
+  const Traced whole = TraceAll(segment, options);
+  ASSERT_GT(whole.pieces.size(), 10u);
+  const std::string fingerprint(16, 'f');
+  std::string state;
+  for (const TracePiece& expected : whole.pieces) {
+    SegmentTrace trace(segment, options);
+    if (!state.empty()) {
+      ASSERT_TRUE(trace.Restore(state, fingerprint).ok());
+    }
+    const absl::StatusOr<TracePiece> piece = trace.Next();
+    ASSERT_TRUE(piece.ok());
+    EXPECT_EQ(piece->begin, expected.begin);
+    EXPECT_EQ(piece->end, expected.end);
+    EXPECT_EQ(piece->flips, expected.flips);
+    EXPECT_EQ(piece->coefficients, expected.coefficients);
+    state = trace.State(fingerprint);
+  }
+  // Nobody else's bytes.
+  SegmentTrace trace(segment, options);
+  ASSERT_TRUE(trace.Next().ok());
+  const std::string sound = trace.State(fingerprint);
+  for (size_t i = 0; i < sound.size(); ++i) {
+    std::string damaged = sound;
+    damaged[i] = static_cast<char>(damaged[i] ^ 1);
+    EXPECT_EQ(trace.Restore(damaged, fingerprint).code(), absl::StatusCode::kInvalidArgument) << i;
+    EXPECT_EQ(trace.Restore(sound.substr(0, i), fingerprint).code(), absl::StatusCode::kInvalidArgument);
+  }
+  EXPECT_EQ(trace.Restore(sound, std::string(16, 'g')).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_TRUE(trace.Restore(sound, fingerprint).ok());
+}
+
+TEST(SegmentTraceTest, NumbersThatOverflowAreRefused) {
+  const AnalysisModel model(absl::Substitute(kSmall, 2), {.seed = 3});
+  Random random(1);
+  ContinuousInput from = model.RandomInput(&random, 2, 0);
+  const Segment segment(model.weights(), from, {from.source * 1e60, {}});
+  SegmentTrace trace(segment, {.outputs = AllOutputs(model.config(), 2, true)});
+  absl::Status status;
+  while (status.ok() && !trace.done()) status = trace.Next().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kOutOfRange) << status;
+}
+
+TEST(SegmentTraceTest, AStandingSegmentIsOnePiece) {
+  const AnalysisModel model(absl::Substitute(kSmall, 2), {.seed = 3});
+  Random random(1);
+  const ContinuousInput at = model.RandomInput(&random, 2, 0);
+  const Segment segment(model.weights(), at, at);
+  const Traced traced = TraceAll(segment, {.outputs = AllOutputs(model.config(), 2, true)});
+  ASSERT_EQ(traced.pieces.size(), 1u);
+  EXPECT_EQ(traced.pieces[0].coefficients.cols(), 1);
 }
 
 }  // namespace

@@ -140,7 +140,8 @@ T ReferenceModel<T>::PositionValue(const std::string& stack, size_t position, si
   const size_t i = column / 2;
   const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(config_.hidden_size);
   const double angle = static_cast<double>(position) / std::pow(10000.0, exponent);
-  return static_cast<T>(column % 2 == 0 ? std::sin(angle) : std::cos(angle));
+  // Float32 in either precision: these numbers are the model's, like its weights.
+  return static_cast<T>(static_cast<float>(column % 2 == 0 ? std::sin(angle) : std::cos(angle)));
 }
 
 template <typename T>
