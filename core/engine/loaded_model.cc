@@ -1,7 +1,9 @@
 #include "core/engine/loaded_model.h"
 
+#include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/format/model_directory.h"
 #include "core/format/tensor_spec.h"
@@ -41,6 +43,22 @@ absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadedModel::Load(const std::
     if (const TensorView* const tensor = directory.Find(spec.name)) model->parameters_ += tensor->elements();
   }
   return std::shared_ptr<const LoadedModel>(std::move(model));
+}
+
+absl::StatusOr<const ModelWeights64*> LoadedModel::weights64() const {
+  if (precision() != Precision::kFloat32) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "model ", name_, ": expected precision float32, whose weights are those of the file, found ",
+        std::string(PrecisionName(precision())), "; see --precision"));
+  }
+  if (parameters_ > kMaxAnalysedParameters) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("model ", name_, ": expected at most ", kMaxAnalysedParameters,
+                     " parameters for analysis in float64, found ", parameters_));
+  }
+  const std::lock_guard lock(weights64_mutex_);
+  if (weights64_ == nullptr) weights64_ = std::make_unique<const ModelWeights64>(MakeWeights64(weights_));
+  return weights64_.get();
 }
 
 }  // namespace splineserve

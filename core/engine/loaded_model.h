@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -13,6 +14,7 @@
 #include "core/format/model_config.h"
 #include "core/format/vocabulary.h"
 #include "core/model/weights.h"
+#include "core/spline/float64_weights.h"
 #include "core/spline/spline_class.h"
 
 namespace splineserve {
@@ -56,6 +58,12 @@ class LoadedModel {
   size_t weight_bytes() const { return weight_bytes_; }  // as stored on disk
   size_t parameters() const { return parameters_; }
 
+  // For analysis; made when first asked for, which takes as long as reading the weights, and kept: 8 bytes a
+  // parameter. FAILED_PRECONDITION in lower precision, or above kMaxAnalysedParameters.
+  absl::StatusOr<const ModelWeights64*> weights64() const;
+  // 2 GiB in float64.
+  static constexpr size_t kMaxAnalysedParameters = size_t{1} << 28;
+
  private:
   LoadedModel() = default;
   std::string name_;
@@ -65,6 +73,8 @@ class LoadedModel {
   std::string digest_;
   size_t weight_bytes_ = 0;
   size_t parameters_ = 0;
+  mutable std::mutex weights64_mutex_;
+  mutable std::unique_ptr<const ModelWeights64> weights64_;
 };
 
 }  // namespace splineserve

@@ -231,6 +231,23 @@ size_t MaxSequenceTokens(const ModelConfig& config, const EngineOptions& limits)
                                    : std::min(config.max_positions, limits.max_tokens_per_sequence);
 }
 
+absl::StatusOr<CheckedSequence> CheckSequence(const LoadedModel& model, bool decoder, Sequence sequence,
+                                              const EngineOptions& limits, const std::string& where) {
+  return SequenceChecker(model, limits)
+      .Check(std::move(sequence), decoder ? DecoderSide(model) : EncoderSide(model), where);
+}
+
+absl::StatusOr<CheckedSequence> CheckContinuousSequence(const LoadedModel& model, bool decoder,
+                                                        Sequence sequence, const EngineOptions& limits,
+                                                        const std::string& where) {
+  InputConfig rows = decoder ? model.config().decoder_input() : model.config().input;
+  if (rows.kind == InputKind::kVectors || !std::holds_alternative<Matrix>(sequence)) {
+    return CheckSequence(model, decoder, std::move(sequence), limits, where);
+  }
+  rows = {InputKind::kVectors, model.config().hidden_size, 1};
+  return SequenceChecker(model, limits).Check(std::move(sequence), {rows, std::nullopt}, where);
+}
+
 absl::StatusOr<CheckedEvaluation> CheckEncode(const LoadedModel& model, EncodeRequest request,
                                               const EngineOptions& limits) {
   const ModelConfig& config = model.config();

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -46,6 +47,16 @@ struct CheckedGeneration {
 
 // The longest sequence that is taken: the model's max_positions or the server's limit.
 size_t MaxSequenceTokens(const ModelConfig& config, const EngineOptions& limits);
+
+// One sequence of the encoder's (`decoder` false) or the decoder's input; `where` is its field in the
+// request.
+absl::StatusOr<CheckedSequence> CheckSequence(const LoadedModel& model, bool decoder, Sequence sequence,
+                                              const EngineOptions& limits, const std::string& where);
+// The same, but vectors of hidden_size numbers will do, too, for a model over tokens: embeddings times the
+// scale.
+absl::StatusOr<CheckedSequence> CheckContinuousSequence(const LoadedModel& model, bool decoder,
+                                                        Sequence sequence, const EngineOptions& limits,
+                                                        const std::string& where);
 
 // INVALID_ARGUMENT as described above, also where the model cannot do what is asked: Encode on a decoder,
 // Decode or Generate on an encoder, Generate without a fitting head.

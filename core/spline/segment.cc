@@ -67,7 +67,7 @@ PassInput Segment::At(absl::Span<const double> t) const {
 }
 
 Matrix64 ContinuousRows(const Stack64& stack, const InputConfig& input, const SequenceInput& sequence) {
-  if (input.kind == InputKind::kVectors) {
+  if (sequence.vectors.data != nullptr) {
     Matrix64 rows(static_cast<Index>(sequence.vectors.rows), static_cast<Index>(sequence.vectors.cols));
     for (size_t r = 0; r < sequence.vectors.rows; ++r) {
       for (size_t c = 0; c < sequence.vectors.cols; ++c) {

@@ -55,7 +55,8 @@ class Segment {
   Bounded64 memory_;  // of an encoder that does not move below a decoder
 };
 
-// The continuous input of a sequence without text: its vectors, or its tokens' embeddings times the scale.
+// The continuous input of a sequence: its vectors, which for a model over tokens are embeddings times the
+// scale, or those of its tokens.
 Matrix64 ContinuousRows(const Stack64& stack, const InputConfig& input, const SequenceInput& sequence);
 
 // The chosen outputs of final rows [points * tokens, d]: [points, outputs].

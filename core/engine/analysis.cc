@@ -1,0 +1,108 @@
+#include "core/engine/analysis.h"
+
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "core/model/head.h"
+
+namespace splineserve {
+namespace {
+
+absl::Status Invalid(const std::string& where, const std::string& expected, const std::string& found) {
+  return absl::InvalidArgumentError(absl::StrCat(where, ": expected ", expected, ", found ", found));
+}
+
+bool Absent(const Sequence& sequence) { return std::holds_alternative<std::monostate>(sequence); }
+
+std::string Word(std::string_view word) { return std::string(word); }
+
+// What makes the model's map another than polynomial on its pieces.
+std::string Reason(const ModelConfig& config) {
+  if (!AttentionHasGates(config))
+    return absl::StrCat("attention_activation ", Word(Name(config.attention_activation)));
+  if (!FeedForwardHasGates(config)) return absl::StrCat("hidden_act ", Word(Name(config.hidden_act)));
+  return absl::StrCat("norm ", Word(Name(config.norm)));
+}
+
+}  // namespace
+
+absl::Status RequireExact(const LoadedModel& model, std::string_view call) {
+  if (model.spline_class() == SplineClass::kExact) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(
+      Word(call), ": expected a model of class EXACT, which is one polynomial on each piece, found ",
+      model.name(), " of class ", Word(Name(model.spline_class())), " because of its ",
+      Reason(model.config())));
+}
+
+absl::StatusOr<CheckedInput> CheckInput(const LoadedModel& model, AnalysisInput input,
+                                        const EngineOptions& limits, const std::string& where) {
+  const ModelConfig& config = model.config();
+  CheckedInput checked;
+  if (config.has_encoder()) {
+    SPLINESERVE_ASSIGN_OR_RETURN(checked.source,
+                                 CheckContinuousSequence(model, false, std::move(input.source), limits,
+                                                         absl::StrCat(where, ".source")));
+  } else if (!Absent(input.source)) {
+    return Invalid(absl::StrCat(where, ".source"), "none, for the model is a decoder", "a sequence");
+  }
+  if (!config.has_decoder() && !Absent(input.target)) {
+    return Invalid(absl::StrCat(where, ".target"), "none, for the model is an encoder", "a sequence");
+  }
+  if (config.has_decoder() && !(config.has_encoder() && Absent(input.target))) {
+    SPLINESERVE_ASSIGN_OR_RETURN(checked.target,
+                                 CheckContinuousSequence(model, true, std::move(input.target), limits,
+                                                         absl::StrCat(where, ".target")));
+  }
+  return checked;
+}
+
+absl::StatusOr<OutputChoice> CheckOutputs(const LoadedModel& model, const CheckedInput& input,
+                                          const OutputSelection& selection) {
+  const ModelConfig& config = model.config();
+  const bool decoder = input.target.length() != 0;
+  const bool has_head = config.head.kind == HeadKind::kLinear && decoder == config.has_decoder();
+  if (selection.output == OutputKind::kHead && !has_head) {
+    return Invalid("outputs.output", "HIDDEN, for there is no head here", "HEAD");
+  }
+  OutputChoice choice;
+  choice.head = has_head && selection.output != OutputKind::kHidden;
+  const size_t tokens = decoder ? input.target.length() : input.source.length();
+  const size_t rows = choice.head ? HeadRows(config, tokens) : tokens;
+  const size_t cols = choice.head ? config.head.size : config.hidden_size;
+  for (size_t i = 0; i < selection.indices.size(); ++i) {
+    const OutputIndex& index = selection.indices[i];
+    if (index.row >= rows || index.col >= cols) {
+      return Invalid(absl::StrCat("outputs.indices[", i, "]"),
+                     absl::StrCat("a row in [0, ", rows, ") and a col in [0, ", cols, ")"),
+                     absl::StrCat("row ", index.row, ", col ", index.col));
+    }
+  }
+  choice.indices = selection.indices;
+  const size_t count = choice.indices.empty() ? rows * cols : choice.indices.size();
+  if (count > kMaxOutputs) {
+    return Invalid("outputs.indices", absl::StrCat("at most ", kMaxOutputs, " outputs"),
+                   choice.indices.empty() ? absl::StrCat("none, which means all ", rows, " * ", cols)
+                                          : absl::StrCat(count));
+  }
+  if (choice.indices.empty()) {
+    for (size_t r = 0; r < rows; ++r) {
+      for (size_t c = 0; c < cols; ++c) choice.indices.push_back({r, c});
+    }
+  }
+  return choice;
+}
+
+ContinuousInput ToContinuous(const ModelWeights64& weights, const CheckedInput& input) {
+  ContinuousInput rows;
+  if (input.source.length() != 0) {
+    rows.source = ContinuousRows(*weights.encoder, weights.config.input, input.source.input());
+  }
+  if (input.target.length() != 0) {
+    rows.target = ContinuousRows(*weights.decoder, weights.config.decoder_input(), input.target.input());
+  }
+  return rows;
+}
+
+}  // namespace splineserve
