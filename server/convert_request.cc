@@ -25,48 +25,19 @@ absl::StatusOr<Matrix> ToMatrix(const v1::Matrix& matrix, const std::string& whe
   return Matrix{matrix.rows(), matrix.cols(), {matrix.values().begin(), matrix.values().end()}};
 }
 
-absl::StatusOr<Sequence> ToSequence(const v1::Sequence& sequence, const std::string& where) {
-  switch (sequence.form_case()) {
-    case v1::Sequence::kText:
-      return Text{sequence.text()};
-    case v1::Sequence::kTokens:
-      return TokenIds{{sequence.tokens().ids().begin(), sequence.tokens().ids().end()}};
-    case v1::Sequence::kVectors: {
-      SPLINESERVE_ASSIGN_OR_RETURN(Matrix matrix,
-                                   ToMatrix(sequence.vectors(), absl::StrCat(where, ".vectors")));
-      return matrix;
-    }
-    case v1::Sequence::FORM_NOT_SET:
-      return Sequence{};  // the engine's refusal says which forms the model takes
-  }
-  return absl::InternalError(absl::StrCat(where, ": a form that is not known here"));
-}
-
 absl::StatusOr<std::vector<Sequence>> ToSequences(
     const google::protobuf::RepeatedPtrField<v1::Sequence>& sequences, const char* field) {
   std::vector<Sequence> result;
   result.reserve(sequences.size());
   for (int i = 0; i < sequences.size(); ++i) {
     SPLINESERVE_ASSIGN_OR_RETURN(Sequence sequence,
-                                 ToSequence(sequences[i], absl::StrCat(field, "[", i, "]")));
+                                 FromProto(sequences[i], absl::StrCat(field, "[", i, "]")));
     result.push_back(std::move(sequence));
   }
   return result;
 }
 
 // Enums are open in proto3: any number may arrive.
-absl::StatusOr<OutputKind> ToOutputKind(int value) {
-  switch (value) {
-    case v1::OutputKind::UNSPECIFIED:
-      return OutputKind::kDefault;
-    case v1::OutputKind::HIDDEN:
-      return OutputKind::kHidden;
-    case v1::OutputKind::HEAD:
-      return OutputKind::kHead;
-  }
-  return Invalid("output", "HIDDEN or HEAD", absl::StrCat(value));
-}
-
 absl::StatusOr<PieceDetail> ToDetail(int value) {
   switch (value) {
     case v1::PieceOptions::UNSPECIFIED:
@@ -135,10 +106,39 @@ void SetStrategy(const v1::GenerateRequest& request, GenerateRequest& result) {
 
 }  // namespace
 
+absl::StatusOr<Sequence> FromProto(const v1::Sequence& sequence, const std::string& where) {
+  switch (sequence.form_case()) {
+    case v1::Sequence::kText:
+      return Text{sequence.text()};
+    case v1::Sequence::kTokens:
+      return TokenIds{{sequence.tokens().ids().begin(), sequence.tokens().ids().end()}};
+    case v1::Sequence::kVectors: {
+      SPLINESERVE_ASSIGN_OR_RETURN(Matrix matrix,
+                                   ToMatrix(sequence.vectors(), absl::StrCat(where, ".vectors")));
+      return matrix;
+    }
+    case v1::Sequence::FORM_NOT_SET:
+      return Sequence{};  // the engine's refusal says which forms the model takes
+  }
+  return absl::InternalError(absl::StrCat(where, ": a form that is not known here"));
+}
+
+absl::StatusOr<OutputKind> OutputKindFromProto(int value, const std::string& where) {
+  switch (value) {
+    case v1::OutputKind::UNSPECIFIED:
+      return OutputKind::kDefault;
+    case v1::OutputKind::HIDDEN:
+      return OutputKind::kHidden;
+    case v1::OutputKind::HEAD:
+      return OutputKind::kHead;
+  }
+  return Invalid(where, "HIDDEN or HEAD", absl::StrCat(value));
+}
+
 absl::StatusOr<EncodeRequest> FromProto(const v1::EncodeRequest& request) {
   EncodeRequest result;
   SPLINESERVE_ASSIGN_OR_RETURN(result.inputs, ToSequences(request.inputs(), "inputs"));
-  SPLINESERVE_ASSIGN_OR_RETURN(result.output, ToOutputKind(request.output()));
+  SPLINESERVE_ASSIGN_OR_RETURN(result.output, OutputKindFromProto(request.output(), "output"));
   SPLINESERVE_ASSIGN_OR_RETURN(result.pieces, ToPieceOptions(request.pieces()));
   return result;
 }
@@ -147,15 +147,15 @@ absl::StatusOr<DecodeRequest> FromProto(const v1::DecodeRequest& request) {
   DecodeRequest result;
   SPLINESERVE_ASSIGN_OR_RETURN(result.sources, ToSequences(request.sources(), "sources"));
   SPLINESERVE_ASSIGN_OR_RETURN(result.targets, ToSequences(request.targets(), "targets"));
-  SPLINESERVE_ASSIGN_OR_RETURN(result.output, ToOutputKind(request.output()));
+  SPLINESERVE_ASSIGN_OR_RETURN(result.output, OutputKindFromProto(request.output(), "output"));
   SPLINESERVE_ASSIGN_OR_RETURN(result.pieces, ToPieceOptions(request.pieces()));
   return result;
 }
 
 absl::StatusOr<GenerateRequest> FromProto(const v1::GenerateRequest& request) {
   GenerateRequest result;
-  SPLINESERVE_ASSIGN_OR_RETURN(result.source, ToSequence(request.source(), "source"));
-  SPLINESERVE_ASSIGN_OR_RETURN(result.prompt, ToSequence(request.prompt(), "prompt"));
+  SPLINESERVE_ASSIGN_OR_RETURN(result.source, FromProto(request.source(), "source"));
+  SPLINESERVE_ASSIGN_OR_RETURN(result.prompt, FromProto(request.prompt(), "prompt"));
   SetStrategy(request, result);
   result.max_new_tokens = request.max_new_tokens();
   result.stop_ids.assign(request.stop_ids().begin(), request.stop_ids().end());

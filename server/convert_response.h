@@ -17,6 +17,8 @@ struct ServingFacts {
   std::string simd_target;
 };
 
+v1::Site::Value ToProto(Site site);
+
 // Pure functions; thread-safe. `margins`: whether the request asked for them.
 v1::ServedModel ToServedModel(const LoadedModel& model);
 v1::ModelInfo ToModelInfo(const LoadedModel& model, const ServingFacts& facts);

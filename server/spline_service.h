@@ -1,4 +1,4 @@
-// splineserve.v1.SplineService over core/spline.
+// splineserve.v1.SplineService over the engine's analyses.
 #ifndef SPLINESERVE_SERVER_SPLINE_SERVICE_H_
 #define SPLINESERVE_SERVER_SPLINE_SERVICE_H_
 
@@ -12,6 +12,12 @@ namespace splineserve {
 class SplineService final : public v1::SplineService::CallbackService {
  public:
   explicit SplineService(const ServerParts& parts) : parts_(parts) {}
+
+  grpc::ServerWriteReactor<v1::TraceResponse>* Trace(grpc::CallbackServerContext* context,
+                                                     const v1::TraceRequest* request) override;
+  grpc::ServerUnaryReactor* Differentiate(grpc::CallbackServerContext* context,
+                                          const v1::DifferentiateRequest* request,
+                                          v1::DifferentiateResponse* response) override;
 
  private:
   const ServerParts& parts_;

@@ -71,7 +71,9 @@ struct SegmentTrace::Interval {
   double begin = 0, end = 0;
   Matrix64 series;            // [gates, samples]: Chebyshev coefficients of every argument
   std::vector<double> delta;  // how far each series may be from the polynomial that is meant
-  bool converged = true;      // where truncated
+  // The same as estimated: on a short interval the last coefficients are rounding errors and nothing else.
+  std::vector<double> noise;
+  bool converged = true;  // where truncated
 
   double At(double x) const { return begin + (end - begin) * (x + 1) / 2; }
 };
@@ -96,7 +98,7 @@ absl::StatusOr<SegmentTrace::Interval> SegmentTrace::Sample(double begin, double
   const Float64Pass& pass = segment_.pass();
   const PassResult result = pass.Run(segment_.At(t), {.pattern = pattern_.data(), .unit_roundoff = kUnit});
   evaluations_ += samples_;
-  Interval interval{begin, end, {}, {}, true};
+  Interval interval{begin, end, {}, {}, {}, true};
   if (!result.arguments.value.allFinite() || !result.rows.value.allFinite() ||
       !result.arguments.error.allFinite()) {
     return absl::OutOfRangeError(
@@ -106,10 +108,15 @@ absl::StatusOr<SegmentTrace::Interval> SegmentTrace::Sample(double begin, double
   const double lebesgue = LebesgueBound(samples_);
   const double sums = kUnit * static_cast<double>(samples_ + 4);
   interval.delta.resize(segment_.layout().gates());
+  interval.noise.resize(segment_.layout().gates());
+  const Index last = std::min<Index>(3, static_cast<Index>(samples_) - 1);
   for (size_t g = 0; g < interval.delta.size(); ++g) {
     const Index column = static_cast<Index>(g);
     interval.delta[g] = lebesgue * (result.arguments.error.col(column).maxCoeff() +
                                     sums * result.arguments.value.col(column).cwiseAbs().maxCoeff());
+    const auto series = interval.series.row(column);
+    interval.noise[g] = std::min(interval.delta[g],
+                                 16 * (series.tail(last).cwiseAbs().maxCoeff() + kUnit * series.lpNorm<1>()));
   }
   if (truncated_) {
     interval.converged = true;
@@ -124,7 +131,8 @@ absl::StatusOr<SegmentTrace::Interval> SegmentTrace::Sample(double begin, double
   return interval;
 }
 
-SegmentTrace::Event SegmentTrace::FirstEvent(const Interval& interval) const {
+SegmentTrace::Event SegmentTrace::FirstEvent(const Interval& interval, bool proven) const {
+  const std::vector<double>& deltas = proven ? interval.delta : interval.noise;
   const double half = (interval.end - interval.begin) / 2;
   // What cannot be told apart: roundings of t, in units of x.
   const double tolerance = 16 * kUnit * interval.end / half;
@@ -142,7 +150,7 @@ SegmentTrace::Event SegmentTrace::FirstEvent(const Interval& interval) const {
     absl::Span<const double> series = RowOf(interval.series, g);
     const bool open = pattern_[g] != 0;
     if (!open) {
-      if (-series[0] - Tail(series) > interval.delta[g] * 1.01 + 0x1p-40 * std::abs(series[0])) continue;
+      if (-series[0] - Tail(series) > deltas[g] * 1.01 + 0x1p-40 * std::abs(series[0])) continue;
       std::transform(series.begin(), series.end(), closed.begin(), [](double c) { return -c; });
       series = closed;
     }
@@ -151,7 +159,7 @@ SegmentTrace::Event SegmentTrace::FirstEvent(const Interval& interval) const {
       if (open) candidates.push_back({g, {first_x, 0, kNowhere}});
       continue;
     }
-    const SignChange change = FirstNegative(series, {interval.delta[g], first_x, limit, true});
+    const SignChange change = FirstNegative(series, {deltas[g], first_x, limit, true});
     uncertain = std::min(uncertain, change.uncertain);
     if (change.location == kNowhere) continue;
     candidates.push_back({g, change});
@@ -221,7 +229,17 @@ absl::StatusOr<TracePiece> SegmentTrace::Next() {
       if (!interval.ok()) return interval.status();
       doubt(end - begin);
     }
-    const Event event = FirstEvent(*interval);
+    Event event = FirstEvent(*interval, !truncated_);
+    bool proven = !truncated_;
+    if (proven && event.uncertain < std::min(event.t, end)) {
+      if (retries < 2 && end - begin > 64 * kShortestStep) {
+        ++retries;  // rounding errors are smaller on a shorter interval
+        step_ = (end - begin) / 4;
+        continue;
+      }
+      proven = false;
+      event = FirstEvent(*interval, false);
+    }
     if (event.t != kNowhere && event.at_begin && begin == t_) {
       Flip(event.gates);
       if (++rounds <= most_rounds) continue;
@@ -243,17 +261,12 @@ absl::StatusOr<TracePiece> SegmentTrace::Next() {
       continue;
     }
     const double checked = std::min(event.t, end);  // so far no sign changes
-    if (event.uncertain < checked && retries < 6 && end - begin > 64 * kShortestStep) {
-      ++retries;  // rounding errors are smaller on a shorter interval
-      step_ = (end - begin) / 4;
-      continue;
-    }
     if (event.t != kNowhere && event.t - begin < kWellInside * (end - begin) && begin == t_ &&
         end - begin > 64 * kShortestStep) {
       step_ = 2 * (event.t - begin);
       continue;
     }
-    if (event.uncertain < checked || truncated_) doubt(checked - begin);
+    if (!proven) doubt(checked - begin);
     retries = 0;
     if (event.t == kNowhere && end < 1 && !truncated_) {
       begin = end;

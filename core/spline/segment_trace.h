@@ -95,7 +95,8 @@ class SegmentTrace {
     std::vector<size_t> gates;
     double uncertain = 0;  // leftmost doubt, in t; infinity without
   };
-  Event FirstEvent(const Interval& interval) const;
+  // With the proven bounds of rounding errors, or with estimates, which are far smaller in deep models.
+  Event FirstEvent(const Interval& interval, bool proven) const;
   void Flip(const std::vector<size_t>& gates);
   absl::Status Finish(TracePiece& piece);
   void FindTopChanges(TracePiece& piece) const;

@@ -12,7 +12,7 @@ namespace {
 
 constexpr double kNarrowest = 0x1p-44;
 constexpr double kShortRun = 64 * kNarrowest;  // of undecided parts around one root
-constexpr int kMostParts = 4096;
+constexpr int kMostParts = 512;
 
 double Tail(absl::Span<const double> c) {
   double sum = 0;
@@ -85,7 +85,8 @@ class Search {
     const double tail = Tail(c);
     if (c[0] - tail > delta_) return Positive();
     if (c[0] + tail < -delta_) return Found(lo, 0);
-    if (std::abs(c[0]) + tail <= delta_) return Undecided(lo);
+    // Twice: a part where it is about delta would be divided down to the narrowest.
+    if (std::abs(c[0]) + tail <= 2 * delta_) return Undecided(lo);
     const double half = (hi - lo) / 2;
     const std::vector<double> slope = DerivativeOf(c);
     const double steepness = std::abs(slope[0]) - Tail(slope) - half * degree_ * degree_ * delta_;

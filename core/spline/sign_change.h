@@ -32,7 +32,7 @@ struct SignSearch {
 // Subdivides: on a part whose enclosure c[0] +- sum |c[k]| excludes zero by more than delta, the sign is
 // proven; where the derivative's does (its error is at most degree^2 delta by Markov's inequality), the
 // polynomial is monotone and has at most one root, which bisection finds. Parts narrower than 2^-44 are left
-// undecided, and so are all after 4096 of them: both are reported as uncertain. Cost: most polynomials take
+// undecided, and so are all after 512 of them: both are reported as uncertain. Cost: most polynomials take
 // one enclosure, those with a root some ten subdivisions of degree^2.
 SignChange FirstNegative(absl::Span<const double> c, const SignSearch& search);
 
