@@ -213,6 +213,8 @@ absl::StatusOr<TracePiece> SegmentTrace::Next() {
   piece.begin = t_;
   piece.certified = !truncated_;
   const size_t most_rounds = 2 * segment_.layout().blocks().size() + 4;
+  // Where the last piece was beyond proof, so is this one in most cases: no retries.
+  const size_t most_retries = last_certified_ ? 2 : 0;
   size_t rounds = 0, retries = 0;
   bool resettled = false;
   double begin = t_;  // of the interval; the piece begins at t_
@@ -229,17 +231,7 @@ absl::StatusOr<TracePiece> SegmentTrace::Next() {
       if (!interval.ok()) return interval.status();
       doubt(end - begin);
     }
-    Event event = FirstEvent(*interval, !truncated_);
-    bool proven = !truncated_;
-    if (proven && event.uncertain < std::min(event.t, end)) {
-      if (retries < 2 && end - begin > 64 * kShortestStep) {
-        ++retries;  // rounding errors are smaller on a shorter interval
-        step_ = (end - begin) / 4;
-        continue;
-      }
-      proven = false;
-      event = FirstEvent(*interval, false);
-    }
+    Event event = FirstEvent(*interval, /*proven=*/false);
     if (event.t != kNowhere && event.at_begin && begin == t_) {
       Flip(event.gates);
       if (++rounds <= most_rounds) continue;
@@ -260,13 +252,26 @@ absl::StatusOr<TracePiece> SegmentTrace::Next() {
       Flip(changed);
       continue;
     }
-    const double checked = std::min(event.t, end);  // so far no sign changes
     if (event.t != kNowhere && event.t - begin < kWellInside * (end - begin) && begin == t_ &&
         end - begin > 64 * kShortestStep) {
       step_ = 2 * (event.t - begin);
       continue;
     }
-    if (!proven) doubt(checked - begin);
+    const double checked = std::min(event.t, end);  // no sign changes up to there
+    bool certified = false;
+    if (!truncated_) {
+      const Event proof = FirstEvent(*interval, /*proven=*/true);
+      const bool same = proof.gates == event.gates && !proof.at_begin &&
+                        (event.gates.empty() || std::abs(proof.t - event.t) <= proof.error);
+      certified = same && proof.uncertain >= checked;
+      if (!certified && retries < most_retries && end - begin > 64 * kShortestStep) {
+        ++retries;  // rounding errors are smaller on a shorter interval
+        step_ = (end - begin) / 4;
+        continue;
+      }
+      if (certified) event.error = proof.error;
+    }
+    if (!certified) doubt(checked - begin);
     retries = 0;
     if (event.t == kNowhere && end < 1 && !truncated_) {
       begin = end;
@@ -277,6 +282,7 @@ absl::StatusOr<TracePiece> SegmentTrace::Next() {
     SPLINESERVE_RETURN_IF_ERROR(Finish(piece));
     step_ = 2 * (piece.end - piece.begin);
     t_ = piece.end;
+    last_certified_ = piece.certified;
     flips_.clear();
     knot_error_ = 0;
     if (event.t != kNowhere) {

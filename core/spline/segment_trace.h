@@ -114,6 +114,7 @@ class SegmentTrace {
   std::vector<GateFlip> flips_;   // at the knot t_
   double knot_error_ = 0;
   double step_ = 1;
+  bool last_certified_ = true;
   uint64_t evaluations_ = 0;
   std::vector<InputRows64> gradients_;
 };
