@@ -99,7 +99,8 @@ Client::Client(const ClientOptions& options) : Client(MakeChannel(options.server
 Client::Client(std::shared_ptr<grpc::ChannelInterface> channel, absl::Duration deadline)
     : deadline_(deadline),
       inference_(v1::InferenceService::NewStub(channel)),
-      models_(v1::ModelService::NewStub(channel)) {}
+      models_(v1::ModelService::NewStub(channel)),
+      splines_(v1::SplineService::NewStub(channel)) {}
 
 absl::StatusOr<v1::ListModelsResponse> Client::ListModels() const {
   return Unary(*models_, &v1::ModelService::Stub::ListModels, deadline_, v1::ListModelsRequest());
@@ -151,6 +152,28 @@ absl::StatusOr<v1::GenerateResponse> Client::Generate(
 
 absl::StatusOr<v1::GenerateResponse> Client::Generate(const v1::GenerateRequest& request) const {
   return Generate(request, [](const v1::GenerateResponse&) { return true; });
+}
+
+absl::Status Client::Trace(const v1::TraceRequest& request,
+                           absl::FunctionRef<void(const v1::TraceResponse&)> on_event) const {
+  SPLINESERVE_RETURN_IF_ERROR(CheckStrings(request, ""));
+  grpc::ClientContext context;
+  SetDeadline(deadline_, context);
+  std::unique_ptr<grpc::ClientReader<v1::TraceResponse>> reader = splines_->Trace(&context, request);
+  v1::TraceResponse event;
+  bool summarized = false;
+  while (reader->Read(&event)) {
+    summarized = summarized || event.has_summary();
+    on_event(event);
+  }
+  if (grpc::Status status = reader->Finish(); !status.ok()) return ToAbslStatus(status);
+  if (!summarized) return absl::InternalError("the server ended the trace without a summary");
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::DifferentiateResponse> Client::Differentiate(
+    const v1::DifferentiateRequest& request) const {
+  return Unary(*splines_, &v1::SplineService::Stub::Differentiate, deadline_, request);
 }
 
 }  // namespace splineserve::client

@@ -20,6 +20,7 @@
 #include "grpcpp/grpcpp.h"
 #include "splineserve/v1/inference.grpc.pb.h"
 #include "splineserve/v1/model.grpc.pb.h"
+#include "splineserve/v1/spline.grpc.pb.h"
 
 namespace splineserve::client {
 
@@ -58,10 +59,16 @@ class Client {
       absl::FunctionRef<bool(const v1::GenerateResponse&)> on_event) const;
   absl::StatusOr<v1::GenerateResponse> Generate(const v1::GenerateRequest& request) const;
 
+  // Calls `on_event` for every message in order, on this thread.
+  absl::Status Trace(const v1::TraceRequest& request,
+                     absl::FunctionRef<void(const v1::TraceResponse&)> on_event) const;
+  absl::StatusOr<v1::DifferentiateResponse> Differentiate(const v1::DifferentiateRequest& request) const;
+
  private:
   absl::Duration deadline_;
   std::unique_ptr<v1::InferenceService::Stub> inference_;
   std::unique_ptr<v1::ModelService::Stub> models_;
+  std::unique_ptr<v1::SplineService::Stub> splines_;
 };
 
 }  // namespace splineserve::client
