@@ -15,6 +15,8 @@ namespace {
 
 // Enough for a smooth curve of a trace of few pieces, and few enough for one of thousands.
 constexpr size_t kPoints = 2000;
+// Of more pieces than this, knots are not marked on every curve.
+constexpr size_t kMaxMarked = 200;
 
 std::string Quoted(const std::string& text) {
   return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\\", "\\\\"}, {"\"", "\\\""}}), "\"");
@@ -104,11 +106,12 @@ std::string PlotScript(const TracePlot& plot, const std::string& path) {
   }
   for (size_t i = 0; i < curves.size(); ++i) {
     const v1::OutputSelection::Index& index = plot.outputs[curves[i]];
-    plots.push_back(absl::StrCat("$values using 1:", i + 2, " with lines lw 2 lc ", i + 1, " title 'row ",
-                                 index.row(), " col ", index.col(), "'"));
-    if (!knots.empty()) {
-      plots.push_back(
-          absl::StrCat("$knots using 1:", i + 2, " with points pt 7 ps 0.3 lc ", i + 1, " notitle"));
+    // Eight colours; the ninth curve has the first one's, dashed.
+    const std::string style = absl::StrCat(" lc ", i % 8 + 1);
+    plots.push_back(absl::StrCat("$values using 1:", i + 2, " with lines lw 2", i < 8 ? "" : " dt 2", style,
+                                 " title 'row ", index.row(), " col ", index.col(), "'"));
+    if (!knots.empty() && plot.pieces.size() < kMaxMarked) {
+      plots.push_back(absl::StrCat("$knots using 1:", i + 2, " with points pt 7 ps 0.3", style, " notitle"));
     }
   }
   if (!changes.empty()) {
