@@ -19,7 +19,7 @@ std::string WriteFile(const std::string& name, const std::string& text) {
 }
 
 TEST(Usage, EveryCommandHasHelpWithAnExample) {
-  for (const char* command : {"models", "encode", "decode", "generate", "call", "bench"}) {
+  for (const char* command : {"models", "encode", "decode", "generate", "trace", "differentiate", "call", "bench"}) {
     const Outcome outcome = RunCommand({command, "--help"});
     EXPECT_EQ(outcome.status, kSuccess) << command;
     EXPECT_THAT(outcome.out, HasSubstr("Example:\n")) << command;
