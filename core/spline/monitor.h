@@ -104,6 +104,8 @@ class MonitorBuilder {
   // Goes on from what a monitor holds.
   explicit MonitorBuilder(const PatternMonitor& monitor);
 
+  const MonitorDescription& description() const { return description_; }
+
   // True if the pattern is new for its class; false if it is recorded already. INVALID_ARGUMENT for a label
   // that is no class and for a pattern without gates, RESOURCE_EXHAUSTED past the limits of PatternMonitor.
   absl::StatusOr<bool> Add(uint32_t label, const Pattern& pattern);
