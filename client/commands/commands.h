@@ -14,6 +14,7 @@ void AddDecode(CLI::App& app, Session& session);
 void AddGenerate(CLI::App& app, Session& session);
 void AddCall(CLI::App& app, Session& session);
 void AddBench(CLI::App& app, Session& session);
+void AddMonitor(CLI::App& app, Session& session);
 
 }  // namespace splineserve::client
 
