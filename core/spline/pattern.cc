@@ -66,11 +66,9 @@ class BitWriter {
  public:
   explicit BitWriter(std::vector<uint64_t>& words) : words_(words) {}
 
+  // The bits after the last one are zero, as in every group.
   void Append(const uint8_t* bytes, size_t count) {
-    for (size_t bit = 0; bit < count; bit += 8) {
-      const size_t width = std::min<size_t>(8, count - bit);
-      Put(bytes[bit / 8] & (0xffu >> (8 - width)), width);
-    }
+    for (size_t bit = 0; bit < count; bit += 8) Put(bytes[bit / 8], std::min<size_t>(8, count - bit));
   }
   void AppendBit(bool bit) { Put(bit ? 1 : 0, 1); }
 
