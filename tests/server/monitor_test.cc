@@ -3,12 +3,10 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
-#include <fstream>
 #include <map>
 #include <random>
 #include <set>
 
-#include "server/monitor_registry.h"
 #include "splineserve/v1/monitor.grpc.pb.h"
 #include "tests/server/server_fixture.h"
 
@@ -371,53 +369,22 @@ TEST_F(MonitorTest, WhatCannotBeJudgedIsRefused) {
   EXPECT_EQ(stub->ListMonitors(&other_context, only, &list).error_code(), grpc::StatusCode::NOT_FOUND);
 }
 
-TEST_F(MonitorTest, FilesThatDoNotBelongAreRefusedAtTheStart) {
+TEST_F(MonitorTest, ServersLoadWhatLiesBesideTheirModels) {
   const std::string bytes = RecordedBytes(
       FromJson<v1::RecordPatternsRequest>(R"({"model": {"name": "encoder"}, "inputs": [{"text": "a"}]})"));
-  v1::EncodeResponse response;
-  ASSERT_TRUE(Encode(R"({"model": {"name": "encoder"}, "inputs": [{"text": "a"}]})", &response).ok());
-  const std::string digest = response.model().digest();
-  folder_.Write("a.monitor", bytes);
-  folder_.Write("other/a.monitor", bytes);
-  folder_.Write("bad.monitor", bytes.substr(0, 40));
-  const std::string a = folder_.path() + "/a.monitor";
-  const auto load = [&](const std::vector<std::string>& files, const std::string& repository) {
-    const auto models = ModelRegistry::Load(repository);
-    EXPECT_TRUE(models.ok()) << models.status();
-    return MonitorRegistry::Load(files, *models).status();
-  };
-  EXPECT_TRUE(load({a, a, folder_.path() + "/other/../a.monitor"}, repository_.path()).ok());
-  EXPECT_EQ(load({a, folder_.path() + "/other/a.monitor"}, repository_.path()).code(),
-            absl::StatusCode::kAlreadyExists);
-  EXPECT_EQ(load({folder_.path() + "/none"}, repository_.path()).code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(load({folder_.path() + "/bad.monitor"}, repository_.path()).message(),
-              HasSubstr("bad.monitor: checksum"));
-  TempDir others;
-  AddModel(others, "decoder", kDecoderConfig, 4);
-  const auto other_models = ModelRegistry::Load(others.path());
-  EXPECT_THAT(load({a}, others.path()).message(),
-              AllOf(HasSubstr(a), HasSubstr(digest), HasSubstr(other_models->List()[0]->digest()),
-                    HasSubstr("(decoder version 1)")));
-
-  // Beside the model it is found without an option; in another precision it is of no use.
   repository_.Write("encoder/3/beside.monitor", bytes);
-  repository_.Write("encoder/3/.hidden.monitor", "no monitor");
-  EXPECT_THAT(FindMonitorFiles(repository_.path()).value(),
-              ::testing::ElementsAre(repository_.path() + "/encoder/3/beside.monitor"));
-  const auto precision = PrecisionChoice::Parse({"bfloat16"});
-  const auto models = ModelRegistry::Load(repository_.path(), {}, *precision);
-  ASSERT_TRUE(models.ok()) << models.status();
-  const auto monitors = MonitorRegistry::Load({a}, *models);
-  ASSERT_TRUE(monitors.ok()) << monitors.status();
-  const auto found = monitors->Find(**models->Find("encoder", 0), PieceRecorder::Stack::kEncoder, "");
-  EXPECT_EQ(found.status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(found.status().message(),
-              AllOf(HasSubstr("recorded in float32"), HasSubstr("served in bfloat16")));
-
   ServerOptions options = Options();
   options.model_repository = repository_.path();
+  options.monitors = {folder_.Write("named.monitor", bytes)};
   auto server = Server::Start(options);
   ASSERT_TRUE(server.ok()) << server.status();
+  grpc::ClientContext context;
+  v1::ListMonitorsResponse list;
+  const auto channel = grpc::CreateChannel((*server)->address(), grpc::InsecureChannelCredentials());
+  ASSERT_TRUE(v1::MonitorService::NewStub(channel)->ListMonitors(&context, {}, &list).ok());
+  ASSERT_EQ(list.monitors_size(), 2);
+  EXPECT_EQ(list.monitors(0).name(), "beside");
+  EXPECT_EQ(list.monitors(1).name(), "named");
   repository_.Write("encoder/1/stale.monitor", bytes.substr(1));
   EXPECT_THAT(Server::Start(options).status().message(), HasSubstr("stale.monitor"));
 }
