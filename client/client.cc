@@ -100,7 +100,8 @@ Client::Client(std::shared_ptr<grpc::ChannelInterface> channel, absl::Duration d
     : deadline_(deadline),
       inference_(v1::InferenceService::NewStub(channel)),
       models_(v1::ModelService::NewStub(channel)),
-      splines_(v1::SplineService::NewStub(channel)) {}
+      splines_(v1::SplineService::NewStub(channel)),
+      monitors_(v1::MonitorService::NewStub(channel)) {}
 
 absl::StatusOr<v1::ListModelsResponse> Client::ListModels() const {
   return Unary(*models_, &v1::ModelService::Stub::ListModels, deadline_, v1::ListModelsRequest());
@@ -121,6 +122,15 @@ absl::StatusOr<v1::EncodeResponse> Client::Encode(const v1::EncodeRequest& reque
 
 absl::StatusOr<v1::DecodeResponse> Client::Decode(const v1::DecodeRequest& request) const {
   return Unary(*inference_, &v1::InferenceService::Stub::Decode, deadline_, request);
+}
+
+absl::StatusOr<v1::ListMonitorsResponse> Client::ListMonitors(const v1::ListMonitorsRequest& request) const {
+  return Unary(*monitors_, &v1::MonitorService::Stub::ListMonitors, deadline_, request);
+}
+
+absl::StatusOr<v1::RecordPatternsResponse> Client::RecordPatterns(
+    const v1::RecordPatternsRequest& request) const {
+  return Unary(*monitors_, &v1::MonitorService::Stub::RecordPatterns, deadline_, request);
 }
 
 absl::StatusOr<v1::GenerateResponse> Client::Generate(

@@ -20,6 +20,7 @@
 #include "grpcpp/grpcpp.h"
 #include "splineserve/v1/inference.grpc.pb.h"
 #include "splineserve/v1/model.grpc.pb.h"
+#include "splineserve/v1/monitor.grpc.pb.h"
 #include "splineserve/v1/spline.grpc.pb.h"
 
 namespace splineserve::client {
@@ -49,6 +50,8 @@ class Client {
   absl::StatusOr<v1::ModelInfo> GetModel(const v1::ModelRef& model) const;
   absl::StatusOr<v1::EncodeResponse> Encode(const v1::EncodeRequest& request) const;
   absl::StatusOr<v1::DecodeResponse> Decode(const v1::DecodeRequest& request) const;
+  absl::StatusOr<v1::ListMonitorsResponse> ListMonitors(const v1::ListMonitorsRequest& request) const;
+  absl::StatusOr<v1::RecordPatternsResponse> RecordPatterns(const v1::RecordPatternsRequest& request) const;
 
   // Calls `on_event` for every message in order, on this thread; if it returns false the call is cancelled
   // and the status is CANCELLED. Returns the last message, which holds the result, or INTERNAL if the server
@@ -69,6 +72,7 @@ class Client {
   std::unique_ptr<v1::InferenceService::Stub> inference_;
   std::unique_ptr<v1::ModelService::Stub> models_;
   std::unique_ptr<v1::SplineService::Stub> splines_;
+  std::unique_ptr<v1::MonitorService::Stub> monitors_;
 };
 
 }  // namespace splineserve::client

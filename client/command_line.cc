@@ -25,6 +25,7 @@ int RunCommandLine(std::vector<std::string> arguments, Session& session) {
   AddDifferentiate(app, session);
   AddCall(app, session);
   AddBench(app, session);
+  AddMonitor(app, session);
   try {
     std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the back
     app.parse(std::move(arguments));

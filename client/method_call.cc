@@ -10,6 +10,7 @@
 #include "client/nearest_name.h"
 #include "grpc/health/v1/health.pb.h"
 #include "grpcpp/generic/generic_stub.h"
+#include "splineserve/v1/monitor.pb.h"
 #include "splineserve/v1/spline.pb.h"
 
 namespace splineserve::client {
@@ -23,7 +24,8 @@ std::vector<const MethodDescriptor*> Methods() {
   std::vector<const MethodDescriptor*> methods;
   for (const FileDescriptor* file :
        {v1::EncodeRequest::descriptor()->file(), v1::ListModelsRequest::descriptor()->file(),
-        v1::TraceRequest::descriptor()->file(), grpc::health::v1::HealthCheckRequest::descriptor()->file()}) {
+        v1::RecordPatternsRequest::descriptor()->file(), v1::TraceRequest::descriptor()->file(),
+        grpc::health::v1::HealthCheckRequest::descriptor()->file()}) {
     for (int i = 0; i < file->service_count(); ++i) {
       for (int j = 0; j < file->service(i)->method_count(); ++j)
         methods.push_back(file->service(i)->method(j));

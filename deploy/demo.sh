@@ -152,12 +152,17 @@ for line in 1 2 3; do
   rows "$line" >"$scratch/digit-$line.csv"
   # The pieces of all tokens for the first image, for the others the totals.
   if ((line == 1)); then
-    client encode digits --vectors "$scratch/digit-$line.csv" --pieces
+    client encode digits --vectors "$scratch/digit-$line.csv" --pieces --monitor
   else
-    client encode digits --vectors "$scratch/digit-$line.csv" --pieces >"$scratch/digit.txt"
-    grep -E '^\$ |^ +class |^ +[0-9]+ +-?[0-9.]+ +[0-9]+: |open gates:' "$scratch/digit.txt"
+    client encode digits --vectors "$scratch/digit-$line.csv" --pieces --monitor >"$scratch/digit.txt"
+    grep -E '^\$ |^ +class |^ +[0-9]+ +-?[0-9.]+ +[0-9]+: |open gates:|^ +monitor ' "$scratch/digit.txt"
   fi
 done
+say
+say "The first one upside down. The model names a digit whatever it is shown; its monitor has recorded the gates of the training"
+say "images and warns."
+tac "$scratch/digit-1.csv" >"$scratch/upside-down.csv"
+client monitor check digits --vectors "$scratch/upside-down.csv"
 
 heading "7. words: spellings that might be English"
 say "A decoder writes one letter after another, drawn at random with a seed: the same on every machine."

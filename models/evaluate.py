@@ -198,10 +198,10 @@ SCORERS = {"g2p": score_g2p, "digits": score_digits, "words": score_words}
 
 
 @contextmanager
-def own_server(binary: Path, repository: Path) -> Iterator[str]:
+def own_server(binary: Path, repository: Path, *more: str) -> Iterator[str]:
     """Address of a server that lives as long as the block."""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
-        command = [str(binary), "--model-repository", str(repository), "--listen", "127.0.0.1:0", "--metrics", "off"]
+        command = [str(binary), "--model-repository", str(repository), "--listen", "127.0.0.1:0", "--metrics", "off", *more]
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
             deadline = time.monotonic() + 60

@@ -18,6 +18,7 @@
 #include "server/call_activity.h"
 #include "server/convert_response.h"
 #include "server/model_registry.h"
+#include "server/monitor_registry.h"
 #include "server/response_workers.h"
 #include "server/status_mapping.h"
 #include "server/telemetry.h"
@@ -33,6 +34,7 @@ struct ServerParts {
   ResponseWorkers& workers;
   AnalysisQueue& analyses;
   ServingFacts facts;
+  const MonitorRegistry& monitors;
 };
 
 inline absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {

@@ -163,4 +163,32 @@ absl::StatusOr<GenerateRequest> FromProto(const v1::GenerateRequest& request) {
   return result;
 }
 
+absl::StatusOr<std::variant<EncodeRequest, DecodeRequest>> FromProto(
+    const v1::RecordPatternsRequest& request) {
+  SPLINESERVE_ASSIGN_OR_RETURN(std::vector<Sequence> inputs, ToSequences(request.inputs(), "inputs"));
+  if (request.targets().empty() && request.sources().empty())
+    return EncodeRequest{.inputs = std::move(inputs)};
+  if (!inputs.empty()) {
+    return Invalid("inputs", "nothing beside sources and targets", absl::StrCat(inputs.size(), " sequences"));
+  }
+  DecodeRequest result;
+  SPLINESERVE_ASSIGN_OR_RETURN(result.sources, ToSequences(request.sources(), "sources"));
+  SPLINESERVE_ASSIGN_OR_RETURN(result.targets, ToSequences(request.targets(), "targets"));
+  return result;
+}
+
+absl::StatusOr<PatternSelection> FromProto(const v1::MonitorSelection& selection,
+                                           PieceRecorder::Stack stack) {
+  PatternSelection result{.stack = stack};
+  result.layers.assign(selection.layers().begin(), selection.layers().end());
+  for (int i = 0; i < selection.sites_size(); ++i) {
+    SPLINESERVE_ASSIGN_OR_RETURN(const Site site,
+                                 ToSite(selection.sites(i), absl::StrCat("selection.sites[", i, "]")));
+    result.sites.push_back(site);
+  }
+  result.units.assign(selection.units().begin(), selection.units().end());
+  result.Normalize();
+  return result;
+}
+
 }  // namespace splineserve

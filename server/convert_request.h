@@ -4,10 +4,13 @@
 #define SPLINESERVE_SERVER_CONVERT_REQUEST_H_
 
 #include <string>
+#include <variant>
 
 #include "absl/status/statusor.h"
 #include "core/engine/request.h"
+#include "core/spline/pattern.h"
 #include "splineserve/v1/inference.pb.h"
+#include "splineserve/v1/monitor.pb.h"
 
 namespace splineserve {
 
@@ -16,6 +19,11 @@ namespace splineserve {
 absl::StatusOr<EncodeRequest> FromProto(const v1::EncodeRequest& request);
 absl::StatusOr<DecodeRequest> FromProto(const v1::DecodeRequest& request);
 absl::StatusOr<GenerateRequest> FromProto(const v1::GenerateRequest& request);
+// The traffic to record: Decode's where there are targets, else Encode's. Nothing of pieces is asked for yet.
+absl::StatusOr<std::variant<EncodeRequest, DecodeRequest>> FromProto(
+    const v1::RecordPatternsRequest& request);
+// Normalized; whether it fits a model is CheckSelection's to say.
+absl::StatusOr<PatternSelection> FromProto(const v1::MonitorSelection& selection, PieceRecorder::Stack stack);
 
 // Parts that several requests have; `where` is the field. Enums are open in proto3: any number may arrive.
 absl::StatusOr<Sequence> FromProto(const v1::Sequence& sequence, const std::string& where);

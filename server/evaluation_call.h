@@ -5,12 +5,15 @@
 #include <grpcpp/support/server_callback.h>
 
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "core/base/status_macros.h"
 #include "server/call.h"
 #include "server/convert_request.h"
+#include "server/monitoring.h"
 
 namespace splineserve {
 
@@ -41,6 +44,8 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
     SPLINESERVE_RETURN_IF_ERROR(state_.FindModel(request.model()));
     SPLINESERVE_ASSIGN_OR_RETURN(auto engine_request, FromProto(request));
     margins_ = engine_request.pieces.margins;
+    SPLINESERVE_ASSIGN_OR_RETURN(
+        monitoring_, Monitoring::Prepare(state_.parts().monitors, *state_.model(), request, engine_request));
     return submit(state_.model(), std::move(engine_request), state_.token(),
                   [this](absl::StatusOr<EvaluationResult> result) { Answer(std::move(result)); });
   }
@@ -52,9 +57,14 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
     state_.parts().workers.Post([this, shared] { Finish(Convert(*shared)); });
   }
 
-  grpc::Status Convert(const absl::StatusOr<EvaluationResult>& result) {
+  grpc::Status Convert(absl::StatusOr<EvaluationResult>& result) {
     if (!result.ok()) return state_.End(result.status());
+    std::vector<v1::MonitorVerdict> verdicts;
+    if (monitoring_) verdicts = monitoring_->Judge(result->results);
     ToProto(*state_.model(), *result, margins_, response_);
+    for (size_t i = 0; i < verdicts.size(); ++i) {
+      *response_->mutable_results(static_cast<int>(i))->mutable_monitor() = std::move(verdicts[i]);
+    }
     CallRecord& record = state_.record();
     record.timing = result->timing;
     record.sequences = static_cast<int64_t>(result->results.size());
@@ -70,6 +80,7 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
   CallState state_;
   Response* const response_;
   bool margins_ = false;
+  std::optional<Monitoring> monitoring_;
   MemoryCharge charge_;  // until gRPC has sent the response
 };
 

@@ -6,6 +6,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "server/version.h"
 
 namespace splineserve {
@@ -62,6 +63,13 @@ void Declare(CLI::App& app, RawOptions& raw) {
 
   add("--model-repository", o.model_repository, "folder of models: DIR/MODEL/VERSION/config.json (required)")
       ->type_name("DIR")
+      ->group("Serving");
+  app.add_option(
+         "--monitor", o.monitors,
+         "file of recorded patterns, as `splineserve-client monitor record` writes them; may be repeated. "
+         "NAME.monitor beside a model's config.json is loaded anyway")
+      ->allow_extra_args(false)
+      ->type_name("FILE")
       ->group("Serving");
   add("--listen", o.listen, "HOST:PORT for gRPC; port 0 takes a free one")
       ->check(CheckAddress)
@@ -161,6 +169,7 @@ std::vector<std::pair<std::string, std::string>> DescribeOptions(const ServerOpt
   const EngineOptions& engine = options.engine;
   return {
       {"model_repository", options.model_repository},
+      {"monitors", options.monitors.empty() ? "none" : absl::StrJoin(options.monitors, ",")},
       {"listen", options.listen},
       {"metrics", options.metrics.empty() ? "off" : options.metrics},
       {"threads", absl::StrCat(engine.threads)},

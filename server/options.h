@@ -17,6 +17,7 @@ namespace splineserve {
 
 struct ServerOptions {
   std::string model_repository;
+  std::vector<std::string> monitors;     // files, beside those that lie beside the models
   std::string listen = "0.0.0.0:8001";   // HOST:PORT of gRPC; port 0 for any free one
   std::string metrics = "0.0.0.0:8002";  // HOST:PORT of HTTP metrics; empty: none
   EngineOptions engine;

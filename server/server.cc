@@ -20,6 +20,7 @@
 #include "server/malformed_requests.h"
 #include "server/metrics_endpoint.h"
 #include "server/model_service.h"
+#include "server/monitor_service.h"
 #include "server/spline_service.h"
 
 namespace splineserve {
@@ -56,10 +57,12 @@ std::string Listing(const ModelRegistry& registry) {
 
 class GrpcServer final : public Server {
  public:
-  GrpcServer(const ServerOptions& options, ModelRegistry registry, std::unique_ptr<Engine> engine,
-             std::unique_ptr<ResponseWorkers> workers, std::unique_ptr<AnalysisQueue> analyses)
+  GrpcServer(const ServerOptions& options, ModelRegistry registry, MonitorRegistry monitors,
+             std::unique_ptr<Engine> engine, std::unique_ptr<ResponseWorkers> workers,
+             std::unique_ptr<AnalysisQueue> analyses)
       : options_(options),
         registry_(std::move(registry)),
+        monitor_registry_(std::move(monitors)),
         engine_(std::move(engine)),
         telemetry_(*engine_, registry_.List().size()),
         workers_(std::move(workers)),
@@ -70,9 +73,11 @@ class GrpcServer final : public Server {
                activity_,
                *workers_,
                *analyses_,
-               {options.engine, options.max_message_bytes, engine_->kernels().name}},
+               {options.engine, options.max_message_bytes, engine_->kernels().name},
+               monitor_registry_},
         inference_(parts_),
         models_(parts_),
+        monitors_(parts_),
         splines_(parts_) {}
 
   ~GrpcServer() override { Drain(absl::ZeroDuration()); }
@@ -93,6 +98,7 @@ class GrpcServer final : public Server {
     builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &port);
     builder.RegisterService(&inference_);
     builder.RegisterService(&models_);
+    builder.RegisterService(&monitors_);
     builder.RegisterService(&splines_);
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port == 0) {
@@ -139,13 +145,14 @@ class GrpcServer final : public Server {
     grpc::HealthCheckServiceInterface* const health = server_->GetHealthCheckService();
     for (const char* service :
          {"", v1::InferenceService::service_full_name(), v1::ModelService::service_full_name(),
-          v1::SplineService::service_full_name()}) {
+          v1::MonitorService::service_full_name(), v1::SplineService::service_full_name()}) {
       health->SetServingStatus(service, serving);
     }
   }
 
   const ServerOptions options_;
   const ModelRegistry registry_;
+  const MonitorRegistry monitor_registry_;
   const std::unique_ptr<Engine> engine_;
   Telemetry telemetry_;
   CallActivity activity_;
@@ -154,6 +161,7 @@ class GrpcServer final : public Server {
   const ServerParts parts_;
   InferenceService inference_;
   ModelService models_;
+  MonitorService monitors_;
   SplineService splines_;
   std::unique_ptr<MetricsEndpoint> metrics_;
   std::unique_ptr<grpc::Server> server_;
@@ -174,7 +182,11 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   SPLINESERVE_ASSIGN_OR_RETURN(ModelRegistry registry,
                                ModelRegistry::Load(options.model_repository, load, options.precision));
   pool.reset();
-  return Start(options, std::move(registry));
+  SPLINESERVE_ASSIGN_OR_RETURN(std::vector<std::string> monitors, FindMonitorFiles(options.model_repository));
+  ServerOptions all = options;
+  monitors.insert(monitors.end(), options.monitors.begin(), options.monitors.end());
+  all.monitors = std::move(monitors);
+  return Start(all, std::move(registry));
 }
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, ModelRegistry registry) {
@@ -183,13 +195,14 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
     return absl::Status(kernels.status().code(),
                         absl::StrCat("SPLINESERVE_TARGET: ", kernels.status().message()));
   }
+  SPLINESERVE_ASSIGN_OR_RETURN(MonitorRegistry monitors, MonitorRegistry::Load(options.monitors, registry));
   SPLINESERVE_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(options.engine, **kernels));
   SPLINESERVE_ASSIGN_OR_RETURN(std::unique_ptr<ResponseWorkers> workers,
                                ResponseWorkers::Create(kResponseThreads));
   SPLINESERVE_ASSIGN_OR_RETURN(std::unique_ptr<AnalysisQueue> analyses,
                                AnalysisQueue::Create(kAnalysisThreads, options.max_analyses));
-  auto server = std::make_unique<GrpcServer>(options, std::move(registry), std::move(engine),
-                                             std::move(workers), std::move(analyses));
+  auto server = std::make_unique<GrpcServer>(options, std::move(registry), std::move(monitors),
+                                             std::move(engine), std::move(workers), std::move(analyses));
   SPLINESERVE_RETURN_IF_ERROR(server->Listen());
   server->LogStart();
   return server;

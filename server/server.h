@@ -16,9 +16,10 @@ namespace splineserve {
 class Server {
  public:
   // Loads the models, starts the engine, then listens; logs one line with everything in force. Whatever fails
-  // is returned and nothing is left running: a bad model (see ModelRegistry::Load), a SIMD target that this
-  // machine lacks (see SelectKernelSet), RESOURCE_EXHAUSTED for threads that cannot be started, UNAVAILABLE
-  // for an address that cannot be listened on.
+  // is returned and nothing is left running: a bad model (see ModelRegistry::Load) or monitor (see
+  // MonitorRegistry::Load; those beside the models are loaded before options.monitors), a SIMD target that
+  // this machine lacks (see SelectKernelSet), RESOURCE_EXHAUSTED for threads that cannot be started,
+  // UNAVAILABLE for an address that cannot be listened on.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options);
   // The same over models that are loaded already; options.model_repository is not read.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, ModelRegistry registry);

@@ -16,6 +16,7 @@ void AddTrace(CLI::App& app, Session& session);
 void AddDifferentiate(CLI::App& app, Session& session);
 void AddCall(CLI::App& app, Session& session);
 void AddBench(CLI::App& app, Session& session);
+void AddMonitor(CLI::App& app, Session& session);
 
 }  // namespace splineserve::client
 

@@ -19,6 +19,7 @@ struct Flags {
   SequenceFlags targets{.prefix = "target-"};
   OutputFlags output;
   PieceFlags pieces;
+  MonitorFlags monitor;
 };
 
 int Run(const Flags& flags, Session& session) {
@@ -44,6 +45,8 @@ int Run(const Flags& flags, Session& session) {
   if (absl::Status status = flags.pieces.Apply(*request.mutable_pieces()); !status.ok()) {
     return session.FailUsage(status, "decode");
   }
+  if (absl::Status status = flags.monitor.Apply(request); !status.ok())
+    return session.FailUsage(status, "decode");
 
   const Client client(flags.connection.ToClientOptions());
   const absl::StatusOr<v1::DecodeResponse> response = client.Decode(request);
@@ -78,6 +81,7 @@ void AddDecode(CLI::App& app, Session& session) {
   AddSequenceFlags(command, flags->targets, "Target");
   AddOutputFlags(command, flags->output);
   AddPieceFlags(command, flags->pieces);
+  AddMonitorFlags(command, flags->monitor);
   AddConnectionFlags(command, flags->connection);
   command.callback(
       [flags, &session] { session.action = [flags, &session] { return Run(*flags, session); }; });

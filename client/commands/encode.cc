@@ -17,6 +17,7 @@ struct Flags {
   SequenceFlags inputs;
   OutputFlags output;
   PieceFlags pieces;
+  MonitorFlags monitor;
 };
 
 int Run(const Flags& flags, Session& session) {
@@ -32,6 +33,8 @@ int Run(const Flags& flags, Session& session) {
   if (absl::Status status = flags.pieces.Apply(*request.mutable_pieces()); !status.ok()) {
     return session.FailUsage(status, "encode");
   }
+  if (absl::Status status = flags.monitor.Apply(request); !status.ok())
+    return session.FailUsage(status, "encode");
 
   const Client client(flags.connection.ToClientOptions());
   const absl::StatusOr<v1::EncodeResponse> response = client.Encode(request);
@@ -57,11 +60,13 @@ void AddEncode(CLI::App& app, Session& session) {
   CLI::App& command = AddCommand(app, "encode", "Run the encoder over whole sequences",
                                  "Example:\n"
                                  "  splineserve-client encode g2p --text spline --pieces counts\n"
-                                 "  splineserve-client encode digits --vectors digit.csv --pieces counts");
+                                 "  splineserve-client encode digits --vectors digit.csv --pieces counts\n"
+                                 "  splineserve-client encode digits --vectors digit.csv --monitor");
   AddModelFlag(command, flags->model, /*required=*/true);
   AddSequenceFlags(command, flags->inputs, "Input");
   AddOutputFlags(command, flags->output);
   AddPieceFlags(command, flags->pieces);
+  AddMonitorFlags(command, flags->monitor);
   AddConnectionFlags(command, flags->connection);
   command.callback(
       [flags, &session] { session.action = [flags, &session] { return Run(*flags, session); }; });

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "client/matrix_text.h"
+#include "client/monitor_text.h"
 #include "client/piece_text.h"
 #include "client/sequence_input.h"
 
@@ -22,6 +23,7 @@ std::string ResultText(const EvaluationText& how, const v1::Sequence& sequence,
   std::string text;
   if (how.is_head) absl::StrAppend(&text, TopClassesText(result.output(), row_labels));
   if (!how.is_head || how.full) absl::StrAppend(&text, MatrixText(result.output(), row_labels, how.full));
+  if (result.has_monitor()) absl::StrAppend(&text, "  ", VerdictLine(result.monitor()), "\n");
   if (!how.pieces) return text;
   absl::StrAppend(&text, "\n", PieceTable(result.pieces(), labels, "  "));
   if (const std::string line = OpenGatesLine(result.pieces()); !line.empty())

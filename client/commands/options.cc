@@ -158,6 +158,26 @@ void AddPieceFlags(CLI::App& command, PieceFlags& flags) {
   group.add_flag("--margins", flags.margins, "Say, too, how far the nearest gate is from changing its sign");
 }
 
+void MonitorFlags::ApplyAlways(v1::MonitorOptions& options) const {
+  options.set_name(name);
+  if (gamma) options.set_gamma(*gamma);
+}
+
+void AddMonitorFlags(CLI::App& command, MonitorFlags& flags) {
+  command
+      .add_option_function<std::string>(
+          "--monitor",
+          [&flags](const std::string& name) {
+            flags.wanted = true;
+            flags.name = name;
+          },
+          "Say whether each input is like recorded traffic; NAME where the model has several monitors")
+      ->expected(0, 1)
+      ->type_name("NAME");
+  command.add_option("--gamma", flags.gamma, "Accept this distance instead of the monitor's own")
+      ->type_name("N");
+}
+
 absl::StatusOr<std::vector<v1::Sequence>> SequenceFlags::Read(std::istream& standard_input) const {
   std::vector<v1::Sequence> sequences;
   for (const std::string& text : texts) sequences.push_back(TextSequence(text));

@@ -55,6 +55,24 @@ struct PieceFlags {
 };
 void AddPieceFlags(CLI::App& command, PieceFlags& flags);
 
+// Whether answers come with a monitor's verdict.
+struct MonitorFlags {
+  std::string name;  // empty for the model's only one
+  std::optional<uint32_t> gamma;
+  bool wanted = false;
+
+  void ApplyAlways(v1::MonitorOptions& options) const;
+  // Leaves the request's `monitor` unset if no verdict is wanted. INVALID_ARGUMENT for a gamma without
+  // --monitor.
+  template <typename Request>
+  absl::Status Apply(Request& request) const {
+    if (wanted) ApplyAlways(*request.mutable_monitor());
+    if (wanted || !gamma) return absl::OkStatus();
+    return absl::InvalidArgumentError("--gamma is the distance that --monitor accepts: add --monitor");
+  }
+};
+void AddMonitorFlags(CLI::App& command, MonitorFlags& flags);
+
 // --text, --tokens and --vectors, each preceded by `prefix` ("", "source-", "target-").
 struct SequenceFlags {
   std::string prefix;

@@ -19,24 +19,17 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+import digits_data
 from spline_transformer import Config, GateRecorder, MovingAverage, SplineTransformer
 
-SPLIT_SEED = 2026
 INPUT_SCALE = 1.0 / 16.0  # pixels are 0..16; folded into `input_proj`, so that the exported model takes raw pixels
 
 
 def splits() -> dict[str, tuple[Tensor, Tensor]]:
     """`train`, `valid` and `test`, each images [N, 8, 8] with values 0..16 and labels [N]."""
-    images, labels = load_digits(return_X_y=True)
-    rest, test, rest_labels, test_labels = train_test_split(images, labels, test_size=0.2, stratify=labels, random_state=SPLIT_SEED)
-    train, valid, train_labels, valid_labels = train_test_split(
-        rest, rest_labels, test_size=0.15, stratify=rest_labels, random_state=SPLIT_SEED)
-    parts = {"train": (train, train_labels), "valid": (valid, valid_labels), "test": (test, test_labels)}
-    return {name: (torch.tensor(x, dtype=torch.float32).view(-1, 8, 8), torch.tensor(y)) for name, (x, y) in parts.items()}
+    return {name: (torch.tensor(x), torch.tensor(y)) for name, (x, y) in digits_data.splits().items()}
 
 
 def write_test_file(path: Path, images: Tensor, labels: Tensor) -> None:

@@ -19,7 +19,8 @@ std::string WriteFile(const std::string& name, const std::string& text) {
 }
 
 TEST(Usage, EveryCommandHasHelpWithAnExample) {
-  for (const char* command : {"models", "encode", "decode", "generate", "trace", "differentiate", "call", "bench"}) {
+  for (const char* command :
+       {"models", "encode", "decode", "generate", "trace", "differentiate", "call", "bench", "monitor"}) {
     const Outcome outcome = RunCommand({command, "--help"});
     EXPECT_EQ(outcome.status, kSuccess) << command;
     EXPECT_THAT(outcome.out, HasSubstr("Example:\n")) << command;
@@ -62,6 +63,16 @@ TEST(Usage, MistakesEndWithStatusTwo) {
       {"encode", "pair", "--text", "a", "--margins"},
       {"encode", "pair", "--text", "a", "--sites", "ffm"},
       {"encode", "pair", "--text", "a", "--output", "logits"},
+      {"encode", "pair", "--text", "a", "--gamma", "1"},
+      {"monitor"},
+      {"monitor", "record", "pair", "--text", "a"},
+      {"monitor", "record", "pair", "--out", "x"},
+      {"monitor", "record", "pair", "--text", "a", "--only-correct", "--out", "x"},
+      {"monitor", "record", "pair", "--text", "a", "--target-text", "b", "--out", "x"},
+      {"monitor", "record", "pair", "--text", "a", "--kind", "bit", "--out", "x"},
+      {"monitor", "record", "pair", "--text", "a", "--extend", "/no/such/file", "--out", "x"},
+      {"monitor", "check", "pair"},
+      {"monitor", "check", "pair", "--text", "a", "--gamma", "-1"},
       {"decode", "pair"},
       {"decode", "pair", "--source-text", "a", "--target-text", "b", "--target-text", "c"},
       {"generate", "pair", "--text", "a", "--beam", "2", "--sample"},

@@ -77,6 +77,20 @@ void Evaluate(const v1::Sequence& sequence, bool pooled, const v1::PieceOptions&
   }
 }
 
+void Compare(const v1::MonitorOptions& options, uint32_t input, v1::MonitorVerdict& verdict) {
+  const uint32_t distance = input % 4;
+  verdict.set_monitor(options.name().empty() ? "only" : options.name());
+  verdict.set_gamma(options.has_gamma() ? options.gamma() : 1);
+  verdict.set_label(2);
+  verdict.set_gates(8);
+  verdict.set_known(distance == 0);
+  verdict.set_accepted(distance <= verdict.gamma());
+  verdict.mutable_nearest()->set_label(distance == 3 ? 1 : 2);
+  verdict.mutable_nearest()->set_distance(distance);
+  if (distance == 3) return;
+  *verdict.mutable_own() = verdict.nearest();
+}
+
 }  // namespace
 
 FakeServer::FakeServer() {
@@ -85,6 +99,7 @@ FakeServer::FakeServer() {
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
   builder.RegisterService(static_cast<v1::InferenceService::Service*>(this));
   builder.RegisterService(static_cast<v1::ModelService::Service*>(this));
+  builder.RegisterService(static_cast<v1::MonitorService::Service*>(this));
   server_ = builder.BuildAndStart();
   address_ = absl::StrCat("127.0.0.1:", port);
 }
@@ -120,6 +135,50 @@ grpc::Status FakeServer::GetModel(grpc::ServerContext*, const v1::GetModelReques
   return {grpc::StatusCode::NOT_FOUND, absl::StrCat("model \"", request->model().name(), "\" is not loaded")};
 }
 
+std::vector<v1::RecordPatternsRequest> FakeServer::record_requests() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return record_requests_;
+}
+
+grpc::Status FakeServer::ListMonitors(grpc::ServerContext*, const v1::ListMonitorsRequest* request,
+                                      v1::ListMonitorsResponse* response) {
+  if (request->has_model() && request->model().name() != "rows") return grpc::Status::OK;
+  v1::MonitorInfo& info = *response->add_monitors();
+  info.set_name("only");
+  info.set_precision("float32");
+  info.set_kind(v1::MonitorKind::BITS);
+  info.set_gamma(1);
+  info.set_classes(3);
+  info.mutable_patterns()->Add(7);
+  info.set_bytes(1500);
+  info.add_models()->set_name("rows");
+  info.mutable_models(0)->set_version(1);
+  info.mutable_selection()->add_layers(1);
+  info.mutable_selection()->add_sites(v1::Site::SELF_ATTENTION);
+  info.mutable_selection()->add_sites(v1::Site::FEED_FORWARD);
+  info.mutable_selection()->add_units(3);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::RecordPatterns(grpc::ServerContext*, const v1::RecordPatternsRequest* request,
+                                        v1::RecordPatternsResponse* response) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    record_requests_.push_back(*request);
+  }
+  std::string monitor = request->monitor();
+  for (const v1::Sequence& input : request->inputs()) {
+    if (grpc::Status status = Judge(input); !status.ok()) return status;
+    if (request->labels().empty()) monitor += '.';
+  }
+  for (const uint32_t label : request->labels()) monitor += static_cast<char>('a' + label);
+  response->set_added(static_cast<uint32_t>(request->inputs_size()));
+  response->mutable_info()->mutable_patterns()->Add(monitor.size());
+  response->mutable_model()->set_name(request->model().name());
+  response->set_monitor(std::move(monitor));
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeServer::Encode(grpc::ServerContext*, const v1::EncodeRequest* request,
                                 v1::EncodeResponse* response) {
   {
@@ -128,7 +187,12 @@ grpc::Status FakeServer::Encode(grpc::ServerContext*, const v1::EncodeRequest* r
   }
   for (const v1::Sequence& input : request->inputs()) {
     if (grpc::Status status = Judge(input); !status.ok()) return status;
-    Evaluate(input, request->model().name() == "rows", request->pieces(), *response->add_results());
+    v1::SequenceResult& result = *response->add_results();
+    Evaluate(input, request->model().name() == "rows", request->pieces(), result);
+    if (request->has_monitor()) {
+      Compare(request->monitor(), static_cast<uint32_t>(response->results_size() - 1),
+              *result.mutable_monitor());
+    }
   }
   response->mutable_model()->set_name(request->model().name());
   return grpc::Status::OK;

@@ -14,6 +14,7 @@
 #include "grpcpp/grpcpp.h"
 #include "splineserve/v1/inference.grpc.pb.h"
 #include "splineserve/v1/model.grpc.pb.h"
+#include "splineserve/v1/monitor.grpc.pb.h"
 
 namespace splineserve::client {
 
@@ -21,8 +22,12 @@ namespace splineserve::client {
 // vocabulary) and "rows" (encoder of vectors with a pooled head of 3). Encode, Decode: rows with the token's
 // number in every column; the text "bad" is INVALID_ARGUMENT, "full" RESOURCE_EXHAUSTED, "stuck" lasts as
 // long as the server. Generate: the letters of the source or prompt in capitals, one a token, with the
-// seed behind where sampling is asked for.
-class FakeServer final : public v1::InferenceService::Service, public v1::ModelService::Service {
+// seed behind where sampling is asked for. RecordPatterns: the monitor grows by a letter for each label,
+// 'a' for 0, or by '.' for each input without one; verdicts accept distances up to gamma or 1, of input i
+// distance i % 4.
+class FakeServer final : public v1::InferenceService::Service,
+                         public v1::ModelService::Service,
+                         public v1::MonitorService::Service {
  public:
   FakeServer();
   ~FakeServer() override;
@@ -30,11 +35,16 @@ class FakeServer final : public v1::InferenceService::Service, public v1::ModelS
   std::string address() const { return address_; }
   std::vector<v1::GenerateRequest> generate_requests() const;
   v1::EncodeRequest encode_request() const;  // the last one
+  std::vector<v1::RecordPatternsRequest> record_requests() const;
 
   grpc::Status ListModels(grpc::ServerContext*, const v1::ListModelsRequest*,
                           v1::ListModelsResponse* response) override;
   grpc::Status GetModel(grpc::ServerContext*, const v1::GetModelRequest* request,
                         v1::GetModelResponse* response) override;
+  grpc::Status ListMonitors(grpc::ServerContext*, const v1::ListMonitorsRequest* request,
+                            v1::ListMonitorsResponse* response) override;
+  grpc::Status RecordPatterns(grpc::ServerContext*, const v1::RecordPatternsRequest* request,
+                              v1::RecordPatternsResponse* response) override;
   grpc::Status Encode(grpc::ServerContext* context, const v1::EncodeRequest* request,
                       v1::EncodeResponse* response) override;
   grpc::Status Decode(grpc::ServerContext* context, const v1::DecodeRequest* request,
@@ -50,6 +60,7 @@ class FakeServer final : public v1::InferenceService::Service, public v1::ModelS
   mutable std::mutex mutex_;
   std::vector<v1::GenerateRequest> generate_requests_;
   v1::EncodeRequest encode_request_;
+  std::vector<v1::RecordPatternsRequest> record_requests_;
   std::string address_;
   std::unique_ptr<grpc::Server> server_;
 };

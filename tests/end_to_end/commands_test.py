@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import unittest
 from pathlib import Path
@@ -161,6 +162,50 @@ class Commands(unittest.TestCase):
         expected = answer["results"][0]
         self.assertEqual([token["piece"] for token in tokens] + [best["end_piece"]], expected["pieces"])
         self.assertEqual(best["sequence_id"], expected["sequence_id"])
+
+    def test_monitor_of_our_own(self) -> None:
+        rows = [block for block in digit_rows(30)[1].strip().split("\n\n")]
+        images = ["\n\n".join(part) + "\n" for part in (rows[:20], rows[10:])]
+        with temporary_folder() as folder:
+            path = Path(folder) / "last.monitor"
+            text = self.server.client(
+                "monitor", "record", "digits", "--vectors", "-", "--layers", "1", "--sites", "ffn", "--gamma", "40", "--out", str(path),
+                text=images[0])
+            self.assertIn("20 sequences were new, 0 known, 0 left out", text)
+            again = self.server.client(
+                "monitor", "record", "digits", "--vectors", "-", "--extend", str(path), "--out", str(path), text=images[0])
+            self.assertIn("0 sequences were new, 20 known", again)
+            with Server(SHIPPED, "--monitor", str(path)) as server:
+                answer = json.loads(server.client(
+                    "monitor", "check", "digits", "--vectors", "-", "--name", "last", "--json", text=images[1]))["results"]
+                named = [line.split()[0] for line in server.client("monitor", "list").splitlines()[1:]]
+                self.assertEqual(named, ["last", "reference"])
+
+        # The same by hand: Encode's bits, compared gate by gate.
+        def encoded(block: list[str]) -> list[tuple[int, str]]:
+            inputs = [{"vectors": {"rows": 8, "cols": 8, "values": [float(x) for x in b.replace("\n", ",").split(",")]}} for b in block]
+            pieces = {"detail": "BITS", "layers": [1], "sites": ["FEED_FORWARD"]}
+            results = self.server.call("Encode", {"model": {"name": "digits"}, "inputs": inputs, "pieces": pieces})["results"]
+            return [(r["output"]["values"].index(max(r["output"]["values"])),
+                     "".join(f"{byte:08b}" for p in r["pieces"] for g in p["layers"][0]["groups"] for byte in bits_of(g["bits"])))
+                    for r in results]
+
+        recorded = encoded(rows[:20])
+        for result, (label, gates) in zip(answer, encoded(rows[10:]), strict=True):
+            verdict = result["monitor"]
+            self.assertEqual((verdict["label"], verdict["gates"]), (label, 768))
+            distances = [sum(a != b for a, b in zip(gates, other)) for known, other in recorded if known == label]
+            self.assertEqual(verdict.get("own", {}).get("distance"), min(distances, default=None))
+            self.assertEqual(verdict["accepted"], min(distances, default=1000) <= 40)
+            self.assertEqual(verdict["known"], 0 in distances)
+
+    def test_shipped_monitor_of_digits(self) -> None:
+        text = self.server.client("monitor", "check", "digits", "--vectors", "-", text=digit_rows(360)[1])
+        self.assertGreater(int(re.search(r"(\d+) of 360 accepted by monitor reference", text).group(1)), 324)
+        draw = random.Random(1)
+        noise = "\n\n".join("\n".join(",".join(str(draw.randint(0, 16)) for _ in range(8)) for _ in range(8)) for _ in range(100))
+        text = self.server.client("monitor", "check", "digits", "--vectors", "-", text=noise + "\n")
+        self.assertLess(int(re.search(r"(\d+) of 100 accepted by monitor reference", text).group(1)), 5)
 
     def test_bad_usage_and_failed_calls(self) -> None:
         for arguments in (["encode"], ["encode", "g2p"], ["nonsense"], ["models", "--server", "x"], ["bench", "g2p"]):

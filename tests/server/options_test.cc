@@ -38,12 +38,26 @@ TEST(OptionsTest, DefaultsAreThoseOfTheManual) {
 }
 
 TEST(OptionsTest, EveryOptionReachesItsField) {
-  const ServerOptions o =
-      Good({"--model-repository=/m", "--listen=[::1]:0", "--metrics=off", "--threads=3", "--drain-grace=1.5",
-            "--max-queue-requests=11", "--max-queue-bytes=12MiB", "--max-batch-tokens=13",
-            "--max-active-generations=14", "--max-sequences-per-request=15", "--max-tokens-per-sequence=16",
-            "--max-tokens-per-request=17", "--max-new-tokens=18", "--max-beam-width=19",
-            "--max-message-bytes=20k", "--log-level=debug", "--log-format=json"});
+  const ServerOptions o = Good({"--model-repository=/m",
+                                "--listen=[::1]:0",
+                                "--metrics=off",
+                                "--threads=3",
+                                "--drain-grace=1.5",
+                                "--max-queue-requests=11",
+                                "--max-queue-bytes=12MiB",
+                                "--max-batch-tokens=13",
+                                "--max-active-generations=14",
+                                "--max-sequences-per-request=15",
+                                "--max-tokens-per-sequence=16",
+                                "--max-tokens-per-request=17",
+                                "--max-new-tokens=18",
+                                "--max-beam-width=19",
+                                "--max-message-bytes=20k",
+                                "--monitor=/a.monitor",
+                                "--monitor",
+                                "/b.monitor",
+                                "--log-level=debug",
+                                "--log-format=json"});
   EXPECT_EQ(o.listen, "[::1]:0");
   EXPECT_EQ(o.metrics, "");
   EXPECT_EQ(o.engine.threads, 3u);
@@ -60,6 +74,7 @@ TEST(OptionsTest, EveryOptionReachesItsField) {
   EXPECT_EQ(o.max_message_bytes, size_t{20} << 10);
   EXPECT_EQ(o.log_level, "debug");
   EXPECT_EQ(o.log_format, "json");
+  EXPECT_THAT(o.monitors, ::testing::ElementsAre("/a.monitor", "/b.monitor"));
 }
 
 TEST(OptionsTest, HelpAndVersionExitWithZeroAndBadUsageWithTwo) {
@@ -146,7 +161,7 @@ TEST(OptionsTest, CheckHealthNeedsNoModels) {
 TEST(OptionsTest, DescriptionShowsEveryOption) {
   const auto described = DescribeOptions(Good({"--model-repository=/m", "--metrics=off"}));
   EXPECT_THAT(described, ::testing::Contains(std::pair<std::string, std::string>("metrics", "off")));
-  EXPECT_EQ(described.size(), 19u);
+  EXPECT_EQ(described.size(), 21u);
 }
 
 }  // namespace
