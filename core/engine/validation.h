@@ -12,17 +12,9 @@
 #include "core/engine/engine.h"
 #include "core/engine/loaded_model.h"
 #include "core/engine/request.h"
-#include "core/model/evaluation.h"
+#include "core/engine/sequence_checker.h"
 
 namespace splineserve {
-
-// A sequence that the model can take: text has become ids, ids are in the vocabulary, vectors are finite.
-struct CheckedSequence {
-  std::vector<int32_t> ids;  // token inputs
-  Matrix vectors;            // vector inputs
-  size_t length() const { return ids.empty() ? vectors.rows : ids.size(); }
-  SequenceInput input() const;  // a view of this
-};
 
 // Encode and Decode, checked.
 struct CheckedEvaluation {
