@@ -1,0 +1,43 @@
+#include "core/engine/model_input.h"
+
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+
+namespace splineserve {
+namespace {
+
+bool IsSet(const Sequence& sequence) { return !std::holds_alternative<std::monostate>(sequence); }
+
+}  // namespace
+
+absl::StatusOr<CheckedInput> CheckModelInput(const LoadedModel& model, ModelInput input,
+                                             const std::string& where, const EngineOptions& limits) {
+  const ModelConfig& config = model.config();
+  const SequenceChecker checker(model, limits);
+  const std::string source = absl::StrCat(where, ".source"), target = absl::StrCat(where, ".target");
+  CheckedInput checked;
+  if (config.has_encoder()) {
+    SPLINESERVE_ASSIGN_OR_RETURN(checked.source,
+                                 checker.Check(std::move(input.source), EncoderSide(model), source));
+  } else if (IsSet(input.source)) {
+    return InvalidField(source, "nothing, for the model is a decoder without encoder (use target)",
+                        "a sequence");
+  }
+  // An encoder_decoder without a target stands for its encoder alone.
+  if (config.has_decoder() && (IsSet(input.target) || !config.has_encoder())) {
+    SPLINESERVE_ASSIGN_OR_RETURN(checked.target,
+                                 checker.Check(std::move(input.target), DecoderSide(model), target));
+  } else if (IsSet(input.target)) {
+    return InvalidField(target, "nothing, for the model is an encoder (use source)", "a sequence");
+  }
+  return checked;
+}
+
+bool HasHead(const ModelConfig& config, const CheckedInput& input) {
+  return config.head.kind == HeadKind::kLinear && config.has_decoder() == input.decodes();
+}
+
+}  // namespace splineserve
