@@ -25,48 +25,7 @@ absl::StatusOr<Matrix> ToMatrix(const v1::Matrix& matrix, const std::string& whe
   return Matrix{matrix.rows(), matrix.cols(), {matrix.values().begin(), matrix.values().end()}};
 }
 
-absl::StatusOr<Sequence> ToSequence(const v1::Sequence& sequence, const std::string& where) {
-  switch (sequence.form_case()) {
-    case v1::Sequence::kText:
-      return Text{sequence.text()};
-    case v1::Sequence::kTokens:
-      return TokenIds{{sequence.tokens().ids().begin(), sequence.tokens().ids().end()}};
-    case v1::Sequence::kVectors: {
-      SPLINESERVE_ASSIGN_OR_RETURN(Matrix matrix,
-                                   ToMatrix(sequence.vectors(), absl::StrCat(where, ".vectors")));
-      return matrix;
-    }
-    case v1::Sequence::FORM_NOT_SET:
-      return Sequence{};  // the engine's refusal says which forms the model takes
-  }
-  return absl::InternalError(absl::StrCat(where, ": a form that is not known here"));
-}
-
-absl::StatusOr<std::vector<Sequence>> ToSequences(
-    const google::protobuf::RepeatedPtrField<v1::Sequence>& sequences, const char* field) {
-  std::vector<Sequence> result;
-  result.reserve(sequences.size());
-  for (int i = 0; i < sequences.size(); ++i) {
-    SPLINESERVE_ASSIGN_OR_RETURN(Sequence sequence,
-                                 ToSequence(sequences[i], absl::StrCat(field, "[", i, "]")));
-    result.push_back(std::move(sequence));
-  }
-  return result;
-}
-
 // Enums are open in proto3: any number may arrive.
-absl::StatusOr<OutputKind> ToOutputKind(int value) {
-  switch (value) {
-    case v1::OutputKind::UNSPECIFIED:
-      return OutputKind::kDefault;
-    case v1::OutputKind::HIDDEN:
-      return OutputKind::kHidden;
-    case v1::OutputKind::HEAD:
-      return OutputKind::kHead;
-  }
-  return Invalid("output", "HIDDEN or HEAD", absl::StrCat(value));
-}
-
 absl::StatusOr<PieceDetail> ToDetail(int value) {
   switch (value) {
     case v1::PieceOptions::UNSPECIFIED:
@@ -80,32 +39,6 @@ absl::StatusOr<PieceDetail> ToDetail(int value) {
       return PieceDetail::kBits;
   }
   return Invalid("pieces.detail", "NONE, ID, COUNTS or BITS", absl::StrCat(value));
-}
-
-absl::StatusOr<Site> ToSite(int value, const std::string& where) {
-  switch (value) {
-    case v1::Site::SELF_ATTENTION:
-      return Site::kSelfAttention;
-    case v1::Site::CROSS_ATTENTION:
-      return Site::kCrossAttention;
-    case v1::Site::FEED_FORWARD:
-      return Site::kFeedForward;
-  }
-  return Invalid(where, "SELF_ATTENTION, CROSS_ATTENTION or FEED_FORWARD",
-                 value == 0 ? "UNSPECIFIED" : absl::StrCat(value));
-}
-
-absl::StatusOr<PieceOptions> ToPieceOptions(const v1::PieceOptions& pieces) {
-  PieceOptions options;
-  SPLINESERVE_ASSIGN_OR_RETURN(options.detail, ToDetail(pieces.detail()));
-  options.layers.assign(pieces.layers().begin(), pieces.layers().end());
-  for (int i = 0; i < pieces.sites_size(); ++i) {
-    SPLINESERVE_ASSIGN_OR_RETURN(const Site site,
-                                 ToSite(pieces.sites(i), absl::StrCat("pieces.sites[", i, "]")));
-    options.sites.push_back(site);
-  }
-  options.margins = pieces.margins();
-  return options;
 }
 
 void SetStrategy(const v1::GenerateRequest& request, GenerateRequest& result) {
@@ -133,7 +66,74 @@ void SetStrategy(const v1::GenerateRequest& request, GenerateRequest& result) {
   }
 }
 
+absl::StatusOr<std::vector<Sequence>> ToSequences(
+    const google::protobuf::RepeatedPtrField<v1::Sequence>& sequences, const char* field) {
+  std::vector<Sequence> result;
+  result.reserve(sequences.size());
+  for (int i = 0; i < sequences.size(); ++i) {
+    SPLINESERVE_ASSIGN_OR_RETURN(Sequence sequence,
+                                 ToSequence(sequences[i], absl::StrCat(field, "[", i, "]")));
+    result.push_back(std::move(sequence));
+  }
+  return result;
+}
+
 }  // namespace
+
+absl::StatusOr<Sequence> ToSequence(const v1::Sequence& sequence, const std::string& where) {
+  switch (sequence.form_case()) {
+    case v1::Sequence::kText:
+      return Text{sequence.text()};
+    case v1::Sequence::kTokens:
+      return TokenIds{{sequence.tokens().ids().begin(), sequence.tokens().ids().end()}};
+    case v1::Sequence::kVectors: {
+      SPLINESERVE_ASSIGN_OR_RETURN(Matrix matrix,
+                                   ToMatrix(sequence.vectors(), absl::StrCat(where, ".vectors")));
+      return matrix;
+    }
+    case v1::Sequence::FORM_NOT_SET:
+      return Sequence{};  // the engine's refusal says which forms the model takes
+  }
+  return absl::InternalError(absl::StrCat(where, ": a form that is not known here"));
+}
+
+absl::StatusOr<OutputKind> ToOutputKind(int value) {
+  switch (value) {
+    case v1::OutputKind::UNSPECIFIED:
+      return OutputKind::kDefault;
+    case v1::OutputKind::HIDDEN:
+      return OutputKind::kHidden;
+    case v1::OutputKind::HEAD:
+      return OutputKind::kHead;
+  }
+  return Invalid("output", "HIDDEN or HEAD", absl::StrCat(value));
+}
+
+absl::StatusOr<Site> ToSite(int value, const std::string& where) {
+  switch (value) {
+    case v1::Site::SELF_ATTENTION:
+      return Site::kSelfAttention;
+    case v1::Site::CROSS_ATTENTION:
+      return Site::kCrossAttention;
+    case v1::Site::FEED_FORWARD:
+      return Site::kFeedForward;
+  }
+  return Invalid(where, "SELF_ATTENTION, CROSS_ATTENTION or FEED_FORWARD",
+                 value == 0 ? "UNSPECIFIED" : absl::StrCat(value));
+}
+
+absl::StatusOr<PieceOptions> ToPieceOptions(const v1::PieceOptions& pieces) {
+  PieceOptions options;
+  SPLINESERVE_ASSIGN_OR_RETURN(options.detail, ToDetail(pieces.detail()));
+  options.layers.assign(pieces.layers().begin(), pieces.layers().end());
+  for (int i = 0; i < pieces.sites_size(); ++i) {
+    SPLINESERVE_ASSIGN_OR_RETURN(const Site site,
+                                 ToSite(pieces.sites(i), absl::StrCat("pieces.sites[", i, "]")));
+    options.sites.push_back(site);
+  }
+  options.margins = pieces.margins();
+  return options;
+}
 
 absl::StatusOr<EncodeRequest> FromProto(const v1::EncodeRequest& request) {
   EncodeRequest result;

@@ -3,6 +3,8 @@
 #ifndef SPLINESERVE_SERVER_CONVERT_REQUEST_H_
 #define SPLINESERVE_SERVER_CONVERT_REQUEST_H_
 
+#include <string>
+
 #include "absl/status/statusor.h"
 #include "core/engine/request.h"
 #include "splineserve/v1/inference.pb.h"
@@ -14,6 +16,12 @@ namespace splineserve {
 absl::StatusOr<EncodeRequest> FromProto(const v1::EncodeRequest& request);
 absl::StatusOr<DecodeRequest> FromProto(const v1::DecodeRequest& request);
 absl::StatusOr<GenerateRequest> FromProto(const v1::GenerateRequest& request);
+
+// Their parts. `where` is the field's path. Enums are open in proto3: any number may arrive.
+absl::StatusOr<Sequence> ToSequence(const v1::Sequence& sequence, const std::string& where);
+absl::StatusOr<OutputKind> ToOutputKind(int value);  // the field "output"
+absl::StatusOr<Site> ToSite(int value, const std::string& where);
+absl::StatusOr<PieceOptions> ToPieceOptions(const v1::PieceOptions& pieces);  // the field "pieces"
 
 }  // namespace splineserve
 

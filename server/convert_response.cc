@@ -5,18 +5,6 @@
 namespace splineserve {
 namespace {
 
-v1::Site::Value ToProto(Site site) {
-  switch (site) {
-    case Site::kSelfAttention:
-      return v1::Site::SELF_ATTENTION;
-    case Site::kCrossAttention:
-      return v1::Site::CROSS_ATTENTION;
-    case Site::kFeedForward:
-      return v1::Site::FEED_FORWARD;
-  }
-  return v1::Site::UNSPECIFIED;
-}
-
 v1::Hypothesis::FinishReason ToProto(FinishReason reason) {
   switch (reason) {
     case FinishReason::kEndOfSequence:
@@ -55,6 +43,18 @@ void ToProto(const Hypothesis& hypothesis, bool margins, v1::Hypothesis* out) {
 }
 
 }  // namespace
+
+v1::Site::Value ToProto(Site site) {
+  switch (site) {
+    case Site::kSelfAttention:
+      return v1::Site::SELF_ATTENTION;
+    case Site::kCrossAttention:
+      return v1::Site::CROSS_ATTENTION;
+    case Site::kFeedForward:
+      return v1::Site::FEED_FORWARD;
+  }
+  return v1::Site::UNSPECIFIED;
+}
 
 v1::ServedModel ToServedModel(const LoadedModel& model) {
   v1::ServedModel out;
