@@ -26,6 +26,9 @@ using ::testing::HasSubstr;
 
 constexpr size_t kModelsPerTest = 50;
 
+// Of models with norms, those that grow more amplify rounding beyond any tolerance.
+constexpr double kLargestInexact = 300;
+
 ModelInput ToInput(const ModelConfig& config, const Example& example, bool decode) {
   if (!decode) return {.source = ToSequence(example.input)};
   ModelInput input = {.target = ToSequence(example.input)};
@@ -87,6 +90,38 @@ class OnPieceTest : public ::testing::TestWithParam<Case> {
       if (HasFailure()) return;  // one model tells enough
     }
   }
+
+  // Norms are no chains: float32 within a tolerance of double precision. With frozen gates no rounding can
+  // flip one, so that outputs are smooth in it.
+  void NearTheDoubleReference() {
+    const KernelSet& kernels = *AvailableKernelSets().front();
+    size_t compared = 0;
+    ForStacks([&](const TestModel& model, bool decode, Random* random) {
+      // Without residuals a norm may divide rows that are nearly zero, and rounding with them.
+      if (!model.config().residual) return;
+      const Example example = RandomExample(random, model.config(), decode);
+      const ModelInput other = ToInput(model.config(), Like(random, model.config(), decode, example), decode);
+      const auto evaluated =
+          EvaluateAlone(*model.loaded(), *CheckModelInput(*model.loaded(), other, "gates_of", {}),
+                        /*head=*/false, nullptr, "gates_of", kernels, [] { return absl::OkStatus(); });
+      if (!evaluated.ok()) return;
+      const std::vector<ReferenceToken> encoder = ToTokens(evaluated->pieces.encoder);
+      const ReferenceModel<double> reference(model.directory());
+      const ReferenceResult<double> expected =
+          decode ? reference.DecodeOnPiece(example.source, example.input, encoder,
+                                           ToTokens(evaluated->pieces.decoder))
+                 : reference.EncodeOnPiece(example.input, encoder);
+      if (!(LargestEntry(expected.hidden) <= kLargestInexact)) return;
+      const auto actual = EvaluateOnPiece(
+          model.loaded(),
+          {.input = ToInput(model.config(), example, decode), .gates = other, .output = OutputKind::kHidden},
+          kernels);
+      ASSERT_TRUE(actual.ok()) << actual.status();
+      EXPECT_TRUE(RowsNear(expected.hidden, Widen(ToRows(actual->result.output)), kSmoothTolerance));
+      ++compared;
+    });
+    EXPECT_GT(compared, kModelsPerTest / 2);
+  }
 };
 
 TEST_P(OnPieceTest, AtItsOwnPieceItEqualsEncodeAndDecodeBitForBit) {
@@ -141,7 +176,7 @@ TEST_P(OnPieceTest, AtItsOwnPieceItEqualsEncodeAndDecodeBitForBit) {
 }
 
 TEST_P(OnPieceTest, AtAnothersPieceItEqualsTheReference) {
-  if (!GetParam().exact) GTEST_SKIP() << "the reference's norms are no chains";
+  if (!GetParam().exact) return NearTheDoubleReference();
   size_t compared = 0, disagreeing = 0, overflowed = 0;
   ForStacks([&](const TestModel& model, bool decode, Random* random) {
     const Example example = RandomExample(random, model.config(), decode);
