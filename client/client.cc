@@ -99,7 +99,8 @@ Client::Client(const ClientOptions& options) : Client(MakeChannel(options.server
 Client::Client(std::shared_ptr<grpc::ChannelInterface> channel, absl::Duration deadline)
     : deadline_(deadline),
       inference_(v1::InferenceService::NewStub(channel)),
-      models_(v1::ModelService::NewStub(channel)) {}
+      models_(v1::ModelService::NewStub(channel)),
+      splines_(v1::SplineService::NewStub(channel)) {}
 
 absl::StatusOr<v1::ListModelsResponse> Client::ListModels() const {
   return Unary(*models_, &v1::ModelService::Stub::ListModels, deadline_, v1::ListModelsRequest());
@@ -120,6 +121,15 @@ absl::StatusOr<v1::EncodeResponse> Client::Encode(const v1::EncodeRequest& reque
 
 absl::StatusOr<v1::DecodeResponse> Client::Decode(const v1::DecodeRequest& request) const {
   return Unary(*inference_, &v1::InferenceService::Stub::Decode, deadline_, request);
+}
+
+absl::StatusOr<v1::EvaluateOnPieceResponse> Client::EvaluateOnPiece(
+    const v1::EvaluateOnPieceRequest& request) const {
+  return Unary(*splines_, &v1::SplineService::Stub::EvaluateOnPiece, deadline_, request);
+}
+
+absl::StatusOr<v1::CompareResponse> Client::Compare(const v1::CompareRequest& request) const {
+  return Unary(*splines_, &v1::SplineService::Stub::Compare, deadline_, request);
 }
 
 absl::StatusOr<v1::GenerateResponse> Client::Generate(

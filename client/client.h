@@ -20,6 +20,7 @@
 #include "grpcpp/grpcpp.h"
 #include "splineserve/v1/inference.grpc.pb.h"
 #include "splineserve/v1/model.grpc.pb.h"
+#include "splineserve/v1/spline.grpc.pb.h"
 
 namespace splineserve::client {
 
@@ -48,6 +49,9 @@ class Client {
   absl::StatusOr<v1::ModelInfo> GetModel(const v1::ModelRef& model) const;
   absl::StatusOr<v1::EncodeResponse> Encode(const v1::EncodeRequest& request) const;
   absl::StatusOr<v1::DecodeResponse> Decode(const v1::DecodeRequest& request) const;
+  absl::StatusOr<v1::EvaluateOnPieceResponse> EvaluateOnPiece(
+      const v1::EvaluateOnPieceRequest& request) const;
+  absl::StatusOr<v1::CompareResponse> Compare(const v1::CompareRequest& request) const;
 
   // Calls `on_event` for every message in order, on this thread; if it returns false the call is cancelled
   // and the status is CANCELLED. Returns the last message, which holds the result, or INTERNAL if the server
@@ -62,6 +66,7 @@ class Client {
   absl::Duration deadline_;
   std::unique_ptr<v1::InferenceService::Stub> inference_;
   std::unique_ptr<v1::ModelService::Stub> models_;
+  std::unique_ptr<v1::SplineService::Stub> splines_;
 };
 
 }  // namespace splineserve::client

@@ -21,6 +21,8 @@ int RunCommandLine(std::vector<std::string> arguments, Session& session) {
   AddEncode(app, session);
   AddDecode(app, session);
   AddGenerate(app, session);
+  AddEvaluateOnPiece(app, session);
+  AddCompare(app, session);
   AddCall(app, session);
   AddBench(app, session);
   try {

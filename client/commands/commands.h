@@ -12,6 +12,8 @@ void AddModels(CLI::App& app, Session& session);
 void AddEncode(CLI::App& app, Session& session);
 void AddDecode(CLI::App& app, Session& session);
 void AddGenerate(CLI::App& app, Session& session);
+void AddEvaluateOnPiece(CLI::App& app, Session& session);
+void AddCompare(CLI::App& app, Session& session);
 void AddCall(CLI::App& app, Session& session);
 void AddBench(CLI::App& app, Session& session);
 
