@@ -42,7 +42,6 @@ std::string SharedText(const v1::StackComparison& stack) {
                          stack.distinct_pieces() == 1 ? "piece" : "pieces", text);
 }
 
-// Differing gates, and behind a "+" those without a counterpart.
 std::string MatrixTable(const v1::StackComparison& stack) {
   const int count = stack.tokens_size();
   std::vector<Table::Column> columns = {
@@ -147,10 +146,15 @@ std::string ComparisonText(const v1::StackComparison& stack,
       stack.sequence_ids_size() != count) {
     return absl::StrCat(text, "  a damaged answer: the matrices are not those of ", count, " inputs\n");
   }
-  absl::StrAppend(&text, "  gates that differ", ":\n", MatrixTable(stack));
+  absl::StrAppend(&text, "  gates that differ, + those that only one of the two has:\n", MatrixTable(stack));
   for (const v1::PairComparison& pair : stack.pairs()) {
-    absl::StrAppend(&text, "\n  ", pair.first(), " and ", pair.second(), ": ", DistanceText(pair.total()),
-                    "\n", DistanceTable(pair.groups(), "    "), TokenText(pair, labels));
+    absl::StrAppend(&text, "\n  ", pair.first(), " and ", pair.second(), ": ");
+    if (Same(pair.total())) {
+      absl::StrAppend(&text, "the same piece\n");
+      continue;
+    }
+    absl::StrAppend(&text, DistanceText(pair.total()), "\n", DistanceTable(pair.groups(), "    "),
+                    TokenText(pair, labels));
   }
   return text;
 }

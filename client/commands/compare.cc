@@ -10,6 +10,7 @@
 #include "client/commands/options.h"
 #include "client/distance_text.h"
 #include "client/json.h"
+#include "client/piece_text.h"
 #include "client/sequence_input.h"
 
 namespace splineserve::client {
@@ -63,7 +64,9 @@ int Run(const Flags& flags, Session& session) {
   for (const v1::StackComparison& stack : response->stacks()) {
     absl::StrAppend(&text, "\n", ComparisonText(stack, LabelsOf(request, stack)));
   }
-  session.out << text << "\n" << TimingText(response->timing());
+  session.out << text << "\n"
+              << PieceNote(info->spline_class(), info->degree_bound()) << "\n"
+              << TimingText(response->timing());
   return kSuccess;
 }
 

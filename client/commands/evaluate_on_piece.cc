@@ -102,18 +102,16 @@ std::string DisagreementText(const v1::EvaluateOnPieceResponse& response) {
                                            : "The input lies beyond the piece: this is its extrapolation.\n");
 }
 
-std::string VerificationText(const v1::PieceVerification& verification, uint64_t numbers) {
-  std::string text = absl::StrCat("verified: between the piece and the input's own, ",
-                                  DistanceText(verification.gates()), "; ");
+std::string VerificationText(const v1::PieceVerification& verification, int numbers) {
+  std::string text = absl::StrCat("verified by evaluation with the input's own gates:\n  ",
+                                  DistanceText(verification.gates()), "\n");
   if (verification.equal()) {
-    return absl::StrCat(text, "all ", numbers, " numbers are those of the model itself, bit for bit\n");
+    return absl::StrCat(text, "  all ", numbers, " numbers are the same, bit for bit\n");
   }
-  absl::StrAppendFormat(&text,
-                        "%d of %d numbers differ from the model's own by at most %.6g,\n"
-                        "first row %d, column %d: %.9g on the piece, %.9g by its own gates\n",
-                        verification.differing(), numbers, verification.largest_difference(),
-                        verification.first().row(), verification.first().col(),
-                        verification.first().on_piece(), verification.first().own());
+  absl::StrAppendFormat(
+      &text, "  %d of %d numbers differ, by at most %.6g; the first in row %d, column %d: %.9g, own %.9g\n",
+      verification.differing(), numbers, verification.largest_difference(), verification.first().row(),
+      verification.first().col(), verification.first().on_piece(), verification.first().own());
   return text;
 }
 
@@ -165,11 +163,11 @@ int Run(const Flags& flags, Session& session) {
   absl::StrAppend(&text, "\n", DisagreementText(*response));
   if (flags.pieces.wanted()) {
     absl::StrAppend(&text, "\nsigns of the arguments themselves:\n",
-                    PieceTable(response->result().pieces(), labels, "  "));
+                    PieceTable(response->result().pieces(), labels, "  "), "\n",
+                    PieceNote(info->spline_class(), info->degree_bound()));
   }
   if (response->has_verification()) {
-    absl::StrAppend(&text, "\n",
-                    VerificationText(response->verification(), static_cast<uint64_t>(output.values_size())));
+    absl::StrAppend(&text, "\n", VerificationText(response->verification(), output.values_size()));
   }
   absl::StrAppend(&text, "\n", PolynomialNote(*response), "\n", TimingText(response->timing()));
   session.out << text;

@@ -14,6 +14,7 @@
 #include "grpcpp/grpcpp.h"
 #include "splineserve/v1/inference.grpc.pb.h"
 #include "splineserve/v1/model.grpc.pb.h"
+#include "splineserve/v1/spline.grpc.pb.h"
 
 namespace splineserve::client {
 
@@ -21,8 +22,12 @@ namespace splineserve::client {
 // vocabulary) and "rows" (encoder of vectors with a pooled head of 3). Encode, Decode: rows with the token's
 // number in every column; the text "bad" is INVALID_ARGUMENT, "full" RESOURCE_EXHAUSTED, "stuck" lasts as
 // long as the server. Generate: the letters of the source or prompt in capitals, one a token, with the
-// seed behind where sampling is asked for.
-class FakeServer final : public v1::InferenceService::Service, public v1::ModelService::Service {
+// seed behind where sampling is asked for. EvaluateOnPiece: one gate disagrees and one number differs where
+// other gates than the input's own are asked for. Compare: inputs share a piece if their last sequences are
+// as long.
+class FakeServer final : public v1::InferenceService::Service,
+                         public v1::ModelService::Service,
+                         public v1::SplineService::Service {
  public:
   FakeServer();
   ~FakeServer() override;
@@ -30,6 +35,8 @@ class FakeServer final : public v1::InferenceService::Service, public v1::ModelS
   std::string address() const { return address_; }
   std::vector<v1::GenerateRequest> generate_requests() const;
   v1::EncodeRequest encode_request() const;  // the last one
+  v1::EvaluateOnPieceRequest on_piece_request() const;
+  v1::CompareRequest compare_request() const;
 
   grpc::Status ListModels(grpc::ServerContext*, const v1::ListModelsRequest*,
                           v1::ListModelsResponse* response) override;
@@ -41,6 +48,10 @@ class FakeServer final : public v1::InferenceService::Service, public v1::ModelS
                       v1::DecodeResponse* response) override;
   grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
                         grpc::ServerWriter<v1::GenerateResponse>* writer) override;
+  grpc::Status EvaluateOnPiece(grpc::ServerContext* context, const v1::EvaluateOnPieceRequest* request,
+                               v1::EvaluateOnPieceResponse* response) override;
+  grpc::Status Compare(grpc::ServerContext* context, const v1::CompareRequest* request,
+                       v1::CompareResponse* response) override;
 
  private:
   // Refuses or holds up as the text asks.
@@ -50,6 +61,8 @@ class FakeServer final : public v1::InferenceService::Service, public v1::ModelS
   mutable std::mutex mutex_;
   std::vector<v1::GenerateRequest> generate_requests_;
   v1::EncodeRequest encode_request_;
+  v1::EvaluateOnPieceRequest on_piece_request_;
+  v1::CompareRequest compare_request_;
   std::string address_;
   std::unique_ptr<grpc::Server> server_;
 };
