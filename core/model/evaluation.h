@@ -125,8 +125,7 @@ class Evaluation {
  public:
   // `gates` may be null: then nothing is recorded. `keep_going` is asked between layers with false as the
   // answer to stop (every caller has left). `frozen` may be null: then the arguments' signs open the gates;
-  // else it does, and `gates` receives the signs that the arguments would have had it follow. All must
-  // outlive the evaluation.
+  // else it does, and `gates` still receives the arguments' own signs. All must outlive the evaluation.
   Evaluation(const ModelConfig& config, const KernelSet& kernels, ThreadPool& pool, Workspace& workspace,
              GateSink* gates, absl::FunctionRef<bool()> keep_going, const FrozenGates* frozen = nullptr)
       : config(config),
