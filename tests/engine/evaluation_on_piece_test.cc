@@ -222,8 +222,18 @@ TEST_P(OnPieceTest, AtAnothersPieceItEqualsTheReference) {
         EXPECT_EQ(difference.own, mine[difference.row][difference.col]);
         EXPECT_EQ(difference.on_piece, theirs[difference.row][difference.col]);
         EXPECT_NE(difference.own, difference.on_piece);
-        EXPECT_GE(difference.largest, std::abs(double{difference.own} - double{difference.on_piece}));
-        EXPECT_GE(difference.differing, 1u);
+        size_t differing = 0, first = 0;
+        double largest = 0;
+        for (size_t i = mine.size() * mine[0].size(); i-- > 0;) {
+          const size_t row = i / mine[0].size(), col = i % mine[0].size();
+          if (mine[row][col] == theirs[row][col]) continue;
+          ++differing;
+          first = i;
+          largest = std::max(largest, std::abs(double{mine[row][col]} - double{theirs[row][col]}));
+        }
+        EXPECT_EQ(difference.differing, differing);
+        EXPECT_EQ(difference.row * mine[0].size() + difference.col, first);
+        EXPECT_EQ(difference.largest, largest);
       }
       if (!decode) {
         EXPECT_EQ(Differing(piece.tokens, own.tokens), result->verification->gates.differing);

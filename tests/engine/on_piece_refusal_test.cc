@@ -1,4 +1,5 @@
 // What evaluation on a piece refuses, and what it says then.
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -137,6 +138,22 @@ TEST_F(OnPieceRefusalTest, OverflowBeyondThePieceNamesIt) {
          absl::StatusCode::kOutOfRange, {"input.source, on the piece: encoder layer 0, token 0"});
   Expect(Run(encoder_, {.input = {.source = Rows(2)}, .gates = ModelInput{.source = large}}),
          absl::StatusCode::kOutOfRange, {"gates_of.source: encoder layer 0, token 0"});
+  // Also where every gate is closed, so that nothing of it would reach the output.
+  const auto small =
+      EvaluateAlone(*encoder_.loaded(), *CheckModelInput(*encoder_.loaded(), {.source = Rows(2)}, "", {}),
+                    false, nullptr, "", *AvailableKernelSets().front(), [] { return absl::OkStatus(); });
+  ASSERT_TRUE(small.ok());
+  StackPieces closed = small->pieces;
+  for (TokenPiece& piece : closed.encoder) {
+    piece.id.clear();
+    for (PieceGroup& group : piece.groups) {
+      group.open = 0;
+      std::fill(group.bits.begin(), group.bits.end(), uint8_t{0});
+    }
+  }
+  EXPECT_TRUE(Run(encoder_, {.input = {.source = Rows(2)}, .gates = closed}).ok());
+  Expect(Run(encoder_, {.input = {.source = large}, .gates = closed}), absl::StatusCode::kOutOfRange,
+         {"token 0: a self-attention score overflowed"});
 }
 
 }  // namespace

@@ -128,6 +128,12 @@ TEST(PieceDistanceTest, TokensAreTheSameIfNothingDiffersAndNothingIsUnmatched) {
   EXPECT_EQ(DistanceBetween(a, b).same_tokens, 3u);
   EXPECT_EQ(DistanceBetween(a, b).tokens[4].unmatched, 2u * (2 * 5 + 2 * 3 + 11));
   EXPECT_TRUE(DistanceBetween({}, {}).total.same());
+  // One more key with a closed gate: the same bytes, and yet another piece.
+  std::vector<TokenPiece> wider = a;
+  for (PieceGroup& group : wider[3].groups) group.width += group.site == Site::kCrossAttention ? 1 : 0;
+  EXPECT_EQ(DistanceBetween(a, wider).total, (HammingDistance{0, DistanceBetween(a, a).total.compared, 4}));
+  EXPECT_FALSE(DistanceBetween(a, wider).total.same());
+  EXPECT_EQ(DistanceBetween(a, wider).same_tokens, 4u);
 }
 
 }  // namespace
