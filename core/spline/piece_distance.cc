@@ -28,8 +28,10 @@ HammingDistance BitDistance(absl::Span<const uint8_t> a, size_t a_width, absl::S
     distance.differing +=
         static_cast<uint64_t>(std::popcount(Load(a.data() + byte, 8) ^ Load(b.data() + byte, 8)));
   }
-  distance.differing += static_cast<uint64_t>(
-      std::popcount(Load(a.data() + byte, whole - byte) ^ Load(b.data() + byte, whole - byte)));
+  if (byte != whole) {
+    distance.differing += static_cast<uint64_t>(
+        std::popcount(Load(a.data() + byte, whole - byte) ^ Load(b.data() + byte, whole - byte)));
+  }
   if (compared % 8 != 0) {
     const uint32_t mask = (1u << compared % 8) - 1;
     distance.differing += static_cast<uint64_t>(std::popcount((uint32_t{a[whole]} ^ b[whole]) & mask));
