@@ -133,6 +133,15 @@ absl::StatusOr<v1::RecordPatternsResponse> Client::RecordPatterns(
   return Unary(*monitors_, &v1::MonitorService::Stub::RecordPatterns, deadline_, request);
 }
 
+absl::StatusOr<v1::EvaluateOnPieceResponse> Client::EvaluateOnPiece(
+    const v1::EvaluateOnPieceRequest& request) const {
+  return Unary(*splines_, &v1::SplineService::Stub::EvaluateOnPiece, deadline_, request);
+}
+
+absl::StatusOr<v1::CompareResponse> Client::Compare(const v1::CompareRequest& request) const {
+  return Unary(*splines_, &v1::SplineService::Stub::Compare, deadline_, request);
+}
+
 absl::StatusOr<v1::GenerateResponse> Client::Generate(
     const v1::GenerateRequest& request, absl::FunctionRef<bool(const v1::GenerateResponse&)> on_event) const {
   SPLINESERVE_RETURN_IF_ERROR(CheckStrings(request, ""));

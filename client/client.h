@@ -52,6 +52,9 @@ class Client {
   absl::StatusOr<v1::DecodeResponse> Decode(const v1::DecodeRequest& request) const;
   absl::StatusOr<v1::ListMonitorsResponse> ListMonitors(const v1::ListMonitorsRequest& request) const;
   absl::StatusOr<v1::RecordPatternsResponse> RecordPatterns(const v1::RecordPatternsRequest& request) const;
+  absl::StatusOr<v1::EvaluateOnPieceResponse> EvaluateOnPiece(
+      const v1::EvaluateOnPieceRequest& request) const;
+  absl::StatusOr<v1::CompareResponse> Compare(const v1::CompareRequest& request) const;
 
   // Calls `on_event` for every message in order, on this thread; if it returns false the call is cancelled
   // and the status is CANCELLED. Returns the last message, which holds the result, or INTERNAL if the server

@@ -23,6 +23,8 @@ int RunCommandLine(std::vector<std::string> arguments, Session& session) {
   AddGenerate(app, session);
   AddTrace(app, session);
   AddDifferentiate(app, session);
+  AddEvaluateOnPiece(app, session);
+  AddCompare(app, session);
   AddCall(app, session);
   AddBench(app, session);
   AddMonitor(app, session);

@@ -19,19 +19,6 @@ using Group = v1::TokenPiece::Group;
 constexpr std::array<v1::Site::Value, 3> kSites = {v1::Site::SELF_ATTENTION, v1::Site::CROSS_ATTENTION,
                                                    v1::Site::FEED_FORWARD};
 
-std::string SiteName(v1::Site::Value site) {
-  switch (site) {
-    case v1::Site::SELF_ATTENTION:
-      return "self-attention";
-    case v1::Site::CROSS_ATTENTION:
-      return "cross-attention";
-    case v1::Site::FEED_FORWARD:
-      return "feed-forward";
-    default:  // Protobuf's enums are open: a newer server may send more
-      return absl::StrCat("site ", static_cast<int>(site));
-  }
-}
-
 std::string Label(const std::vector<std::string>& labels, size_t token) {
   return token < labels.size() ? labels[token] : "";
 }
@@ -146,6 +133,19 @@ std::string CountsTable(const TokenPieces& pieces, const std::vector<std::string
 }
 
 }  // namespace
+
+std::string SiteName(v1::Site::Value site) {
+  switch (site) {
+    case v1::Site::SELF_ATTENTION:
+      return "self-attention";
+    case v1::Site::CROSS_ATTENTION:
+      return "cross-attention";
+    case v1::Site::FEED_FORWARD:
+      return "feed-forward";
+    default:  // Protobuf's enums are open: a newer server may send more
+      return absl::StrCat("site ", static_cast<int>(site));
+  }
+}
 
 std::string Hex(std::string_view bytes) {
   return absl::BytesToHexString(absl::string_view(bytes.data(), bytes.size()));

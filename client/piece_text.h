@@ -17,6 +17,9 @@ using TokenPieces = google::protobuf::RepeatedPtrField<v1::TokenPiece>;
 // Lowercase hexadecimal digits, two a byte.
 std::string Hex(std::string_view bytes);
 
+// "self-attention".
+std::string SiteName(v1::Site::Value site);
+
 // One line a token and layer (with ids alone, a token), the open gates of every head beside each other:
 //
 //   token     piece                             layer  self-attention  feed-forward

@@ -1,71 +1,120 @@
-// The reactor of an analysis that answers once: check, have it queued, convert.
+// The reactor of a unary analysis: check, queue its turns, convert.
 #ifndef SPLINESERVE_SERVER_ANALYSIS_CALL_H_
 #define SPLINESERVE_SERVER_ANALYSIS_CALL_H_
 
 #include <grpcpp/support/server_callback.h>
 
 #include <functional>
+#include <memory>
 #include <new>
 #include <string_view>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "core/base/status_macros.h"
+#include "core/engine/analysis_queue.h"
+#include "core/engine/byte_budget.h"
 #include "server/call.h"
 
 namespace splineserve {
 
-// Owns itself: deleted by gRPC's OnDone. gRPC keeps `context`, the request and `response` until then.
-template <typename Response>
+// RESOURCE_EXHAUSTED if so many bytes do not fit beside those of other analyses.
+inline absl::StatusOr<MemoryCharge> ChargeAnalysis(ByteBudget& budget, size_t bytes) {
+  MemoryCharge charge = budget.TryCharge(bytes);
+  if (charge != nullptr) return charge;
+  return absl::ResourceExhaustedError(
+      absl::StrCat("the byte budget of analyses is full: this request needs about ", bytes, " bytes, ",
+                   budget.used(), " of ", budget.limit(), " are in use; ",
+                   bytes > budget.limit() ? "ask for less" : "retry later or ask for less"));
+}
+
+// An analysis, checked and ready for its first turn. Analysis has
+//   absl::StatusOr<bool> RunTurn(absl::FunctionRef<absl::Status()> check);  // true once it is done
+//   Result TakeResult();                                                    // with a member `tokens`
+template <typename Analysis>
+struct BegunAnalysis {
+  std::unique_ptr<Analysis> analysis;
+  size_t bytes = 0;  // estimate of what it holds until its answer is sent
+};
+
+// Owns itself: deleted by gRPC's OnDone. gRPC keeps `context` and `response` until then.
+template <typename Analysis, typename Response>
 class AnalysisCall final : public grpc::ServerUnaryReactor {
  public:
-  // Computes and fills the response but for `model` and `timing`; asks `check` now and then, for OK to go on.
-  using Work = std::function<absl::Status(absl::FunctionRef<absl::Status()> check, Response* response)>;
+  using Result = decltype(std::declval<Analysis&>().TakeResult());
 
-  // `prepare(state)` checks the request, on gRPC's thread, and returns a StatusOr<Work>.
-  template <typename Request, typename Prepare>
-  static grpc::ServerUnaryReactor* Start(const ServerParts& parts, const grpc::CallbackServerContext& context,
-                                         std::string_view method, const Request& request, Response* response,
-                                         const Prepare& prepare) {
-    auto* const call = new AnalysisCall(parts, context, method, response);
-    const absl::Status admitted = call->Admit(request, prepare);
-    // Once admitted, the call may be over and deleted already.
+  // `begin(model, request)` returns a BegunAnalysis or what is wrong with the request; `convert(model,
+  // result, response)` runs on an analysis thread and sets all but the timing; its return value is the number
+  // of token pieces in the response. Returns at once; the answer follows.
+  template <typename Request, typename Begin>
+  static grpc::ServerUnaryReactor* Start(
+      const ServerParts& parts, ByteBudget& budget, const grpc::CallbackServerContext& context,
+      std::string_view method, const Request& request, Response* response, Begin begin,
+      std::function<int64_t(const LoadedModel&, const Result&, Response*)> convert) {
+    auto* const call = new AnalysisCall(parts, context, method, response, std::move(convert));
+    const absl::Status admitted = call->Admit(budget, request, begin);
+    // Once its first turn is queued, the call may be over and deleted already.
     if (!admitted.ok()) call->Finish(call->state_.End(admitted));
     return call;
   }
 
  private:
   AnalysisCall(const ServerParts& parts, const grpc::CallbackServerContext& context, std::string_view method,
-               Response* response)
-      : state_(parts, context, method), response_(response) {}
+               Response* response,
+               std::function<int64_t(const LoadedModel&, const Result&, Response*)> convert)
+      : state_(parts, context, method), response_(response), convert_(std::move(convert)) {}
 
-  template <typename Request, typename Prepare>
-  absl::Status Admit(const Request& request, const Prepare& prepare) {
+  template <typename Request, typename Begin>
+  absl::Status Admit(ByteBudget& budget, const Request& request, Begin begin) {
     SPLINESERVE_RETURN_IF_ERROR(state_.FindModel(request.model()));
-    SPLINESERVE_ASSIGN_OR_RETURN(work_, prepare(state_));
-    state_.record().sequences = 1;
+    SPLINESERVE_ASSIGN_OR_RETURN(BegunAnalysis<Analysis> begun, begin(state_.model(), request));
+    SPLINESERVE_RETURN_IF_ERROR(state_.token()->Check());
     SPLINESERVE_ASSIGN_OR_RETURN(admission_, state_.parts().analyses.Admit());
+    absl::StatusOr<MemoryCharge> charge = ChargeAnalysis(budget, begun.bytes);
+    if (!charge.ok()) {
+      admission_ = nullptr;
+      return charge.status();
+    }
+    charge_ = *std::move(charge);
+    analysis_ = std::move(begun.analysis);
     admitted_ = absl::Now();
-    state_.parts().analyses.Continue([this] { Finish(state_.End(Run())); });
+    Continue();
     return absl::OkStatus();
   }
 
-  absl::Status Run() {
-    const auto check = [this] { return state_.parts().analyses.Check(*state_.token()); };
-    SPLINESERVE_RETURN_IF_ERROR(check());
-    Timing timing;
-    const absl::Time start = absl::Now();
-    timing.queue_us = absl::ToInt64Microseconds(start - admitted_);
-    *response_->mutable_model() = ToServedModel(*state_.model());
-    absl::Status status;
+  void Continue() {
+    state_.parts().analyses.Continue([this] { RunTurn(); });
+  }
+
+  void RunTurn() {
+    const AnalysisQueue& queue = state_.parts().analyses;
+    const auto check = [&] { return queue.Check(*state_.token()); };
+    if (started_ == absl::InfinitePast()) started_ = absl::Now();
+    const absl::Status before = check();
+    absl::StatusOr<bool> done = before;
     try {
-      status = work_(check, response_);
+      if (before.ok()) done = analysis_->RunTurn(check);
     } catch (const std::bad_alloc&) {
-      status = absl::ResourceExhaustedError("not enough memory for this analysis: expected a smaller one");
+      done = absl::ResourceExhaustedError("not enough memory for this analysis: ask for less");
     }
-    timing.compute_us = absl::ToInt64Microseconds(absl::Now() - start);
-    ToProto(timing, response_->mutable_timing());
-    state_.record().timing = timing;
-    return status;
+    if (done.ok() && !*done) return Continue();
+    End(done.status());
+  }
+
+  void End(const absl::Status& status) {
+    if (status.ok()) {
+      const Result result = analysis_->TakeResult();
+      CallRecord& record = state_.record();
+      record.pieces = convert_(*state_.model(), result, response_);
+      record.timing =
+          Timing{absl::ToInt64Microseconds(started_ - admitted_),
+                 absl::ToInt64Microseconds(absl::Now() - started_), static_cast<int64_t>(result.tokens)};
+      ToProto(*record.timing, response_->mutable_timing());
+    }
+    analysis_ = nullptr;
+    admission_ = nullptr;  // before the client hears of it, who may then ask again
+    Finish(state_.End(status));
   }
 
   void OnCancel() override { state_.OnCancel(); }
@@ -73,9 +122,11 @@ class AnalysisCall final : public grpc::ServerUnaryReactor {
 
   CallState state_;
   Response* const response_;
-  Work work_;
+  const std::function<int64_t(const LoadedModel&, const Result&, Response*)> convert_;
+  std::unique_ptr<Analysis> analysis_;
   AnalysisQueue::Admission admission_;
-  absl::Time admitted_;
+  MemoryCharge charge_;  // until gRPC has sent the response
+  absl::Time admitted_, started_ = absl::InfinitePast();
 };
 
 }  // namespace splineserve

@@ -25,18 +25,6 @@ absl::StatusOr<Matrix> ToMatrix(const v1::Matrix& matrix, const std::string& whe
   return Matrix{matrix.rows(), matrix.cols(), {matrix.values().begin(), matrix.values().end()}};
 }
 
-absl::StatusOr<std::vector<Sequence>> ToSequences(
-    const google::protobuf::RepeatedPtrField<v1::Sequence>& sequences, const char* field) {
-  std::vector<Sequence> result;
-  result.reserve(sequences.size());
-  for (int i = 0; i < sequences.size(); ++i) {
-    SPLINESERVE_ASSIGN_OR_RETURN(Sequence sequence,
-                                 FromProto(sequences[i], absl::StrCat(field, "[", i, "]")));
-    result.push_back(std::move(sequence));
-  }
-  return result;
-}
-
 // Enums are open in proto3: any number may arrive.
 absl::StatusOr<PieceDetail> ToDetail(int value) {
   switch (value) {
@@ -51,6 +39,74 @@ absl::StatusOr<PieceDetail> ToDetail(int value) {
       return PieceDetail::kBits;
   }
   return Invalid("pieces.detail", "NONE, ID, COUNTS or BITS", absl::StrCat(value));
+}
+
+void SetStrategy(const v1::GenerateRequest& request, GenerateRequest& result) {
+  switch (request.strategy_case()) {
+    case v1::GenerateRequest::kBeam: {
+      const v1::GenerateRequest::Beam& beam = request.beam();
+      result.strategy = GenerationStrategy::kBeam;
+      if (beam.width() != 0) result.beam_width = beam.width();
+      if (beam.num_hypotheses() != 0) result.num_hypotheses = beam.num_hypotheses();
+      if (beam.has_length_penalty()) result.length_penalty = beam.length_penalty();
+      return;
+    }
+    case v1::GenerateRequest::kSample: {
+      const v1::GenerateRequest::Sample& sample = request.sample();
+      result.strategy = GenerationStrategy::kSample;
+      if (sample.has_temperature()) result.temperature = sample.temperature();
+      result.top_k = sample.top_k();
+      result.seed = sample.seed();
+      return;
+    }
+    case v1::GenerateRequest::kGreedy:
+    case v1::GenerateRequest::STRATEGY_NOT_SET:
+      result.strategy = GenerationStrategy::kGreedy;
+      return;
+  }
+}
+
+absl::StatusOr<std::vector<Sequence>> ToSequences(
+    const google::protobuf::RepeatedPtrField<v1::Sequence>& sequences, const char* field) {
+  std::vector<Sequence> result;
+  result.reserve(sequences.size());
+  for (int i = 0; i < sequences.size(); ++i) {
+    SPLINESERVE_ASSIGN_OR_RETURN(Sequence sequence,
+                                 ToSequence(sequences[i], absl::StrCat(field, "[", i, "]")));
+    result.push_back(std::move(sequence));
+  }
+  return result;
+}
+
+}  // namespace
+
+absl::StatusOr<Sequence> ToSequence(const v1::Sequence& sequence, const std::string& where) {
+  switch (sequence.form_case()) {
+    case v1::Sequence::kText:
+      return Text{sequence.text()};
+    case v1::Sequence::kTokens:
+      return TokenIds{{sequence.tokens().ids().begin(), sequence.tokens().ids().end()}};
+    case v1::Sequence::kVectors: {
+      SPLINESERVE_ASSIGN_OR_RETURN(Matrix matrix,
+                                   ToMatrix(sequence.vectors(), absl::StrCat(where, ".vectors")));
+      return matrix;
+    }
+    case v1::Sequence::FORM_NOT_SET:
+      return Sequence{};  // the engine's refusal says which forms the model takes
+  }
+  return absl::InternalError(absl::StrCat(where, ": a form that is not known here"));
+}
+
+absl::StatusOr<OutputKind> ToOutputKind(int value, const std::string& where) {
+  switch (value) {
+    case v1::OutputKind::UNSPECIFIED:
+      return OutputKind::kDefault;
+    case v1::OutputKind::HIDDEN:
+      return OutputKind::kHidden;
+    case v1::OutputKind::HEAD:
+      return OutputKind::kHead;
+  }
+  return Invalid(where, "HIDDEN or HEAD", absl::StrCat(value));
 }
 
 absl::StatusOr<Site> ToSite(int value, const std::string& where) {
@@ -79,66 +135,10 @@ absl::StatusOr<PieceOptions> ToPieceOptions(const v1::PieceOptions& pieces) {
   return options;
 }
 
-void SetStrategy(const v1::GenerateRequest& request, GenerateRequest& result) {
-  switch (request.strategy_case()) {
-    case v1::GenerateRequest::kBeam: {
-      const v1::GenerateRequest::Beam& beam = request.beam();
-      result.strategy = GenerationStrategy::kBeam;
-      if (beam.width() != 0) result.beam_width = beam.width();
-      if (beam.num_hypotheses() != 0) result.num_hypotheses = beam.num_hypotheses();
-      if (beam.has_length_penalty()) result.length_penalty = beam.length_penalty();
-      return;
-    }
-    case v1::GenerateRequest::kSample: {
-      const v1::GenerateRequest::Sample& sample = request.sample();
-      result.strategy = GenerationStrategy::kSample;
-      if (sample.has_temperature()) result.temperature = sample.temperature();
-      result.top_k = sample.top_k();
-      result.seed = sample.seed();
-      return;
-    }
-    case v1::GenerateRequest::kGreedy:
-    case v1::GenerateRequest::STRATEGY_NOT_SET:
-      result.strategy = GenerationStrategy::kGreedy;
-      return;
-  }
-}
-
-}  // namespace
-
-absl::StatusOr<Sequence> FromProto(const v1::Sequence& sequence, const std::string& where) {
-  switch (sequence.form_case()) {
-    case v1::Sequence::kText:
-      return Text{sequence.text()};
-    case v1::Sequence::kTokens:
-      return TokenIds{{sequence.tokens().ids().begin(), sequence.tokens().ids().end()}};
-    case v1::Sequence::kVectors: {
-      SPLINESERVE_ASSIGN_OR_RETURN(Matrix matrix,
-                                   ToMatrix(sequence.vectors(), absl::StrCat(where, ".vectors")));
-      return matrix;
-    }
-    case v1::Sequence::FORM_NOT_SET:
-      return Sequence{};  // the engine's refusal says which forms the model takes
-  }
-  return absl::InternalError(absl::StrCat(where, ": a form that is not known here"));
-}
-
-absl::StatusOr<OutputKind> OutputKindFromProto(int value, const std::string& where) {
-  switch (value) {
-    case v1::OutputKind::UNSPECIFIED:
-      return OutputKind::kDefault;
-    case v1::OutputKind::HIDDEN:
-      return OutputKind::kHidden;
-    case v1::OutputKind::HEAD:
-      return OutputKind::kHead;
-  }
-  return Invalid(where, "HIDDEN or HEAD", absl::StrCat(value));
-}
-
 absl::StatusOr<EncodeRequest> FromProto(const v1::EncodeRequest& request) {
   EncodeRequest result;
   SPLINESERVE_ASSIGN_OR_RETURN(result.inputs, ToSequences(request.inputs(), "inputs"));
-  SPLINESERVE_ASSIGN_OR_RETURN(result.output, OutputKindFromProto(request.output(), "output"));
+  SPLINESERVE_ASSIGN_OR_RETURN(result.output, ToOutputKind(request.output(), "output"));
   SPLINESERVE_ASSIGN_OR_RETURN(result.pieces, ToPieceOptions(request.pieces()));
   return result;
 }
@@ -147,15 +147,15 @@ absl::StatusOr<DecodeRequest> FromProto(const v1::DecodeRequest& request) {
   DecodeRequest result;
   SPLINESERVE_ASSIGN_OR_RETURN(result.sources, ToSequences(request.sources(), "sources"));
   SPLINESERVE_ASSIGN_OR_RETURN(result.targets, ToSequences(request.targets(), "targets"));
-  SPLINESERVE_ASSIGN_OR_RETURN(result.output, OutputKindFromProto(request.output(), "output"));
+  SPLINESERVE_ASSIGN_OR_RETURN(result.output, ToOutputKind(request.output(), "output"));
   SPLINESERVE_ASSIGN_OR_RETURN(result.pieces, ToPieceOptions(request.pieces()));
   return result;
 }
 
 absl::StatusOr<GenerateRequest> FromProto(const v1::GenerateRequest& request) {
   GenerateRequest result;
-  SPLINESERVE_ASSIGN_OR_RETURN(result.source, FromProto(request.source(), "source"));
-  SPLINESERVE_ASSIGN_OR_RETURN(result.prompt, FromProto(request.prompt(), "prompt"));
+  SPLINESERVE_ASSIGN_OR_RETURN(result.source, ToSequence(request.source(), "source"));
+  SPLINESERVE_ASSIGN_OR_RETURN(result.prompt, ToSequence(request.prompt(), "prompt"));
   SetStrategy(request, result);
   result.max_new_tokens = request.max_new_tokens();
   result.stop_ids.assign(request.stop_ids().begin(), request.stop_ids().end());

@@ -25,9 +25,11 @@ absl::StatusOr<std::variant<EncodeRequest, DecodeRequest>> FromProto(
 // Normalized; whether it fits a model is CheckSelection's to say.
 absl::StatusOr<PatternSelection> FromProto(const v1::MonitorSelection& selection, PieceRecorder::Stack stack);
 
-// Parts that several requests have; `where` is the field. Enums are open in proto3: any number may arrive.
-absl::StatusOr<Sequence> FromProto(const v1::Sequence& sequence, const std::string& where);
-absl::StatusOr<OutputKind> OutputKindFromProto(int value, const std::string& where);
+// Their parts. `where` is the field's path. Enums are open in proto3: any number may arrive.
+absl::StatusOr<Sequence> ToSequence(const v1::Sequence& sequence, const std::string& where);
+absl::StatusOr<OutputKind> ToOutputKind(int value, const std::string& where);
+absl::StatusOr<Site> ToSite(int value, const std::string& where);
+absl::StatusOr<PieceOptions> ToPieceOptions(const v1::PieceOptions& pieces);  // the field "pieces"
 
 }  // namespace splineserve
 

@@ -21,6 +21,7 @@ v1::Site::Value ToProto(Site site);
 
 // Pure functions; thread-safe. `margins`: whether the request asked for them.
 v1::ServedModel ToServedModel(const LoadedModel& model);
+v1::Site::Value ToProto(Site site);
 v1::ModelInfo ToModelInfo(const LoadedModel& model, const ServingFacts& facts);
 void ToProto(const SequenceResult& result, bool margins, v1::SequenceResult* out);
 void ToProto(const TokenPiece& piece, bool margins, v1::TokenPiece* out);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/spline/chebyshev.h"
+#include "server/convert_analysis.h"
 #include "server/convert_request.h"
 #include "server/convert_response.h"
 
@@ -44,16 +45,9 @@ void AddCoefficients(const Matrix64& series, v1::PolynomialBasis::Value basis, v
 
 }  // namespace
 
-absl::StatusOr<AnalysisInput> FromProto(const v1::ModelInput& input, const std::string& where) {
-  AnalysisInput result;
-  SPLINESERVE_ASSIGN_OR_RETURN(result.source, FromProto(input.source(), absl::StrCat(where, ".source")));
-  SPLINESERVE_ASSIGN_OR_RETURN(result.target, FromProto(input.target(), absl::StrCat(where, ".target")));
-  return result;
-}
-
 absl::StatusOr<OutputSelection> FromProto(const v1::OutputSelection& selection) {
   OutputSelection result;
-  SPLINESERVE_ASSIGN_OR_RETURN(result.output, OutputKindFromProto(selection.output(), "outputs.output"));
+  SPLINESERVE_ASSIGN_OR_RETURN(result.output, ToOutputKind(selection.output(), "outputs.output"));
   for (const v1::OutputSelection::Index& index : selection.indices()) {
     result.indices.push_back({index.row(), index.col()});
   }
@@ -62,8 +56,8 @@ absl::StatusOr<OutputSelection> FromProto(const v1::OutputSelection& selection) 
 
 absl::StatusOr<TraceRequest> FromProto(const v1::TraceRequest& request) {
   TraceRequest result;
-  SPLINESERVE_ASSIGN_OR_RETURN(result.from, FromProto(request.from(), "from"));
-  SPLINESERVE_ASSIGN_OR_RETURN(result.to, FromProto(request.to(), "to"));
+  SPLINESERVE_ASSIGN_OR_RETURN(result.from, ToModelInput(request.from(), "from"));
+  SPLINESERVE_ASSIGN_OR_RETURN(result.to, ToModelInput(request.to(), "to"));
   SPLINESERVE_ASSIGN_OR_RETURN(result.outputs, FromProto(request.outputs()));
   result.max_pieces = request.max_pieces();
   result.resume = request.resume();
@@ -74,7 +68,7 @@ absl::StatusOr<TraceRequest> FromProto(const v1::TraceRequest& request) {
 
 absl::StatusOr<DifferentiateRequest> FromProto(const v1::DifferentiateRequest& request) {
   DifferentiateRequest result;
-  SPLINESERVE_ASSIGN_OR_RETURN(result.at, FromProto(request.at(), "at"));
+  SPLINESERVE_ASSIGN_OR_RETURN(result.at, ToModelInput(request.at(), "at"));
   SPLINESERVE_ASSIGN_OR_RETURN(result.outputs, FromProto(request.outputs()));
   result.jacobian = request.jacobian();
   result.cotangent.assign(request.cotangent().begin(), request.cotangent().end());
@@ -159,8 +153,8 @@ void ToProto(const TraceSummary& summary, v1::TraceSummary* out) {
   out->set_evaluations(summary.evaluations);
 }
 
-void ToProto(const CheckedDifferentiate& request, const Derivatives& result, v1::DifferentiateResponse* out) {
-  for (const OutputIndex& index : request.outputs.indices) {
+void ToProto(const Derivatives& result, v1::DifferentiateResponse* out) {
+  for (const OutputIndex& index : result.outputs) {
     v1::OutputSelection::Index* const added = out->add_outputs();
     added->set_row(static_cast<uint32_t>(index.row));
     added->set_col(static_cast<uint32_t>(index.col));

@@ -10,7 +10,6 @@
 namespace splineserve {
 
 // Pure functions; thread-safe. INVALID_ARGUMENT names the field, what was expected and what was found.
-absl::StatusOr<AnalysisInput> FromProto(const v1::ModelInput& input, const std::string& where);
 absl::StatusOr<OutputSelection> FromProto(const v1::OutputSelection& selection);
 absl::StatusOr<TraceRequest> FromProto(const v1::TraceRequest& request);
 absl::StatusOr<DifferentiateRequest> FromProto(const v1::DifferentiateRequest& request);
@@ -25,7 +24,7 @@ void ToProto(const GateId& gate, v1::GateRef* out);
 void ToProto(const TracePiece& piece, const GateLayout& layout, v1::PolynomialBasis::Value basis,
              v1::TracePiece* out);
 void ToProto(const TraceSummary& summary, v1::TraceSummary* out);
-void ToProto(const CheckedDifferentiate& request, const Derivatives& result, v1::DifferentiateResponse* out);
+void ToProto(const Derivatives& result, v1::DifferentiateResponse* out);  // all but `model` and `timing`
 
 }  // namespace splineserve
 

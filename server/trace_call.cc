@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/base/status_macros.h"
+#include "server/analysis_call.h"
 #include "server/convert_spline.h"
 
 namespace splineserve {
@@ -14,16 +15,16 @@ constexpr absl::Duration kTurn = absl::Milliseconds(30);
 
 }  // namespace
 
-TraceCall* TraceCall::Start(const ServerParts& parts, const grpc::CallbackServerContext& context,
-                            const v1::TraceRequest& request) {
+TraceCall* TraceCall::Start(const ServerParts& parts, ByteBudget& budget,
+                            const grpc::CallbackServerContext& context, const v1::TraceRequest& request) {
   auto* const call = new TraceCall(parts, context);
-  const absl::Status admitted = call->Admit(request);
+  const absl::Status admitted = call->Admit(budget, request);
   // Once admitted, the call may be over and deleted already.
   if (!admitted.ok()) call->Finish(call->state_.End(admitted));
   return call;
 }
 
-absl::Status TraceCall::Admit(const v1::TraceRequest& request) {
+absl::Status TraceCall::Admit(ByteBudget& budget, const v1::TraceRequest& request) {
   SPLINESERVE_RETURN_IF_ERROR(state_.FindModel(request.model()));
   SPLINESERVE_ASSIGN_OR_RETURN(TraceRequest converted, FromProto(request));
   SPLINESERVE_ASSIGN_OR_RETURN(
@@ -31,6 +32,7 @@ absl::Status TraceCall::Admit(const v1::TraceRequest& request) {
   SPLINESERVE_ASSIGN_OR_RETURN(basis_, CheckBasis(request.basis(), state_.model()->degree_bound()));
   state_.record().sequences = 1;
   SPLINESERVE_ASSIGN_OR_RETURN(admission_, state_.parts().analyses.Admit());
+  SPLINESERVE_ASSIGN_OR_RETURN(charge_, ChargeAnalysis(budget, trace_.bytes));
   admitted_ = absl::Now();
   state_.parts().analyses.Continue([this] { Turn(); });
   return absl::OkStatus();

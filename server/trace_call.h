@@ -6,6 +6,7 @@
 
 #include <memory>
 
+#include "core/engine/byte_budget.h"
 #include "core/engine/trace_analysis.h"
 #include "server/call.h"
 #include "splineserve/v1/spline.pb.h"
@@ -17,14 +18,14 @@ namespace splineserve {
 // client, and nothing here needs a lock: there is a turn or a write, never both.
 class TraceCall final : public grpc::ServerWriteReactor<v1::TraceResponse> {
  public:
-  static TraceCall* Start(const ServerParts& parts, const grpc::CallbackServerContext& context,
-                          const v1::TraceRequest& request);
+  static TraceCall* Start(const ServerParts& parts, ByteBudget& budget,
+                          const grpc::CallbackServerContext& context, const v1::TraceRequest& request);
 
  private:
   TraceCall(const ServerParts& parts, const grpc::CallbackServerContext& context)
       : state_(parts, context, "Trace") {}
 
-  absl::Status Admit(const v1::TraceRequest& request);
+  absl::Status Admit(ByteBudget& budget, const v1::TraceRequest& request);
   // On an analysis thread: computes and starts a write, or finishes.
   void Turn();
   // The next message; without one, the trace has been told.
@@ -38,6 +39,7 @@ class TraceCall final : public grpc::ServerWriteReactor<v1::TraceResponse> {
 
   CallState state_;
   AnalysisQueue::Admission admission_;
+  MemoryCharge charge_;
   CheckedTrace trace_;  // until analysis_ has it
   v1::PolynomialBasis::Value basis_ = v1::PolynomialBasis::CHEBYSHEV;
   std::unique_ptr<TraceAnalysis> analysis_;

@@ -14,6 +14,8 @@ void AddDecode(CLI::App& app, Session& session);
 void AddGenerate(CLI::App& app, Session& session);
 void AddTrace(CLI::App& app, Session& session);
 void AddDifferentiate(CLI::App& app, Session& session);
+void AddEvaluateOnPiece(CLI::App& app, Session& session);
+void AddCompare(CLI::App& app, Session& session);
 void AddCall(CLI::App& app, Session& session);
 void AddBench(CLI::App& app, Session& session);
 void AddMonitor(CLI::App& app, Session& session);

@@ -40,6 +40,12 @@ std::string ModelHeading(const v1::ServedModel& model, const v1::ModelInfo& info
                       ", digest ", model.digest(), "\n");
 }
 
+std::string TimingText(const v1::Timing& timing) {
+  return absl::StrFormat("server: %.3f ms waiting, %.3f ms computing, batch of %d tokens\n",
+                         static_cast<double>(timing.queue_us()) / 1e3,
+                         static_cast<double>(timing.compute_us()) / 1e3, timing.batch_tokens());
+}
+
 std::string EvaluationText::ToString(const v1::ServedModel& model, const std::vector<v1::Sequence>& sequences,
                                      const google::protobuf::RepeatedPtrField<v1::SequenceResult>& results,
                                      const v1::Timing& timing) const {
@@ -51,9 +57,7 @@ std::string EvaluationText::ToString(const v1::ServedModel& model, const std::ve
                     ResultText(*this, sequences[static_cast<size_t>(i)], results[i]));
   }
   if (pieces) absl::StrAppend(&text, "\n", PieceNote(info.spline_class(), info.degree_bound()));
-  absl::StrAppendFormat(&text, "\nserver: %.3f ms waiting, %.3f ms computing, batch of %d tokens\n",
-                        static_cast<double>(timing.queue_us()) / 1e3,
-                        static_cast<double>(timing.compute_us()) / 1e3, timing.batch_tokens());
+  absl::StrAppend(&text, "\n", TimingText(timing));
   return text;
 }
 

@@ -14,6 +14,9 @@ namespace splineserve::client {
 // "g2p version 1, EXACT, digest 0123..., float32".
 std::string ModelHeading(const v1::ServedModel& model, const v1::ModelInfo& info);
 
+// "server: 0.037 ms waiting, 0.295 ms computing, batch of 6 tokens".
+std::string TimingText(const v1::Timing& timing);
+
 // Each result under the sequence it belongs to: its output (for a head's rows the classes they speak for, and
 // the numbers if `full`), its pieces, its open gates. `info` is the model that answered.
 struct EvaluationText {

@@ -1,7 +1,6 @@
 #include "core/engine/analysis.h"
 
 #include <utility>
-#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
@@ -9,12 +8,6 @@
 
 namespace splineserve {
 namespace {
-
-absl::Status Invalid(const std::string& where, const std::string& expected, const std::string& found) {
-  return absl::InvalidArgumentError(absl::StrCat(where, ": expected ", expected, ", found ", found));
-}
-
-bool Absent(const Sequence& sequence) { return std::holds_alternative<std::monostate>(sequence); }
 
 std::string Word(std::string_view word) { return std::string(word); }
 
@@ -36,35 +29,13 @@ absl::Status RequireExact(const LoadedModel& model, std::string_view call) {
       Reason(model.config())));
 }
 
-absl::StatusOr<CheckedInput> CheckInput(const LoadedModel& model, AnalysisInput input,
-                                        const EngineOptions& limits, const std::string& where) {
-  const ModelConfig& config = model.config();
-  CheckedInput checked;
-  if (config.has_encoder()) {
-    SPLINESERVE_ASSIGN_OR_RETURN(checked.source,
-                                 CheckContinuousSequence(model, false, std::move(input.source), limits,
-                                                         absl::StrCat(where, ".source")));
-  } else if (!Absent(input.source)) {
-    return Invalid(absl::StrCat(where, ".source"), "none, for the model is a decoder", "a sequence");
-  }
-  if (!config.has_decoder() && !Absent(input.target)) {
-    return Invalid(absl::StrCat(where, ".target"), "none, for the model is an encoder", "a sequence");
-  }
-  if (config.has_decoder() && !(config.has_encoder() && Absent(input.target))) {
-    SPLINESERVE_ASSIGN_OR_RETURN(checked.target,
-                                 CheckContinuousSequence(model, true, std::move(input.target), limits,
-                                                         absl::StrCat(where, ".target")));
-  }
-  return checked;
-}
-
 absl::StatusOr<OutputChoice> CheckOutputs(const LoadedModel& model, const CheckedInput& input,
                                           const OutputSelection& selection) {
   const ModelConfig& config = model.config();
-  const bool decoder = input.target.length() != 0;
-  const bool has_head = config.head.kind == HeadKind::kLinear && decoder == config.has_decoder();
+  const bool decoder = input.decodes();
+  const bool has_head = HasHead(config, input);
   if (selection.output == OutputKind::kHead && !has_head) {
-    return Invalid("outputs.output", "HIDDEN, for there is no head here", "HEAD");
+    return InvalidField("outputs.output", "HIDDEN, for there is no head here", "HEAD");
   }
   OutputChoice choice;
   choice.head = has_head && selection.output != OutputKind::kHidden;
@@ -74,17 +45,17 @@ absl::StatusOr<OutputChoice> CheckOutputs(const LoadedModel& model, const Checke
   for (size_t i = 0; i < selection.indices.size(); ++i) {
     const OutputIndex& index = selection.indices[i];
     if (index.row >= rows || index.col >= cols) {
-      return Invalid(absl::StrCat("outputs.indices[", i, "]"),
-                     absl::StrCat("a row in [0, ", rows, ") and a col in [0, ", cols, ")"),
-                     absl::StrCat("row ", index.row, ", col ", index.col));
+      return InvalidField(absl::StrCat("outputs.indices[", i, "]"),
+                          absl::StrCat("a row in [0, ", rows, ") and a col in [0, ", cols, ")"),
+                          absl::StrCat("row ", index.row, ", col ", index.col));
     }
   }
   choice.indices = selection.indices;
   const size_t count = choice.indices.empty() ? rows * cols : choice.indices.size();
   if (count > kMaxOutputs) {
-    return Invalid("outputs.indices", absl::StrCat("at most ", kMaxOutputs, " outputs"),
-                   choice.indices.empty() ? absl::StrCat("none, which means all ", rows, " * ", cols)
-                                          : absl::StrCat(count));
+    return InvalidField("outputs.indices", absl::StrCat("at most ", kMaxOutputs, " outputs"),
+                        choice.indices.empty() ? absl::StrCat("none, which means all ", rows, " * ", cols)
+                                               : absl::StrCat(count));
   }
   if (choice.indices.empty()) {
     for (size_t r = 0; r < rows; ++r) {
@@ -92,6 +63,13 @@ absl::StatusOr<OutputChoice> CheckOutputs(const LoadedModel& model, const Checke
     }
   }
   return choice;
+}
+
+size_t AnalysisBytes(const ModelConfig& config, const CheckedInput& input, size_t points) {
+  const size_t gates = GateLayout(config, {input.source.length(), input.target.length()}).gates();
+  const size_t row = 6 * config.hidden_size + 3 * config.attention_size() + 2 * config.intermediate_size;
+  // Arguments, errors, series and what is made of them; rows at two stages with errors.
+  return sizeof(double) * points * (5 * gates + 4 * input.tokens() * row);
 }
 
 ContinuousInput ToContinuous(const ModelWeights64& weights, const CheckedInput& input) {

@@ -1,4 +1,4 @@
-// What the analyses of SplineService share: their inputs, checked, and what they may be asked of.
+// What the float64 analyses of SplineService share: which models they take, and which outputs.
 #ifndef SPLINESERVE_CORE_ENGINE_ANALYSIS_H_
 #define SPLINESERVE_CORE_ENGINE_ANALYSIS_H_
 
@@ -11,21 +11,11 @@
 #include "absl/status/statusor.h"
 #include "core/engine/engine.h"
 #include "core/engine/loaded_model.h"
+#include "core/engine/model_input.h"
 #include "core/engine/request.h"
-#include "core/engine/validation.h"
 #include "core/spline/segment.h"
 
 namespace splineserve {
-
-// All that one evaluation takes: v1.ModelInput. monostate for what is absent.
-struct AnalysisInput {
-  Sequence source;
-  Sequence target;
-};
-
-struct CheckedInput {
-  CheckedSequence source, target;  // of length 0 for a stack that does not run
-};
 
 // v1.OutputSelection.
 struct OutputSelection {
@@ -40,15 +30,13 @@ inline constexpr size_t kMaxGateNumbers = size_t{1} << 23;  // 64 MiB; an analys
 // FAILED_PRECONDITION, saying why, for a model that is not EXACT: `call` is the name of the analysis.
 absl::Status RequireExact(const LoadedModel& model, std::string_view call);
 
-// Which stacks run: INVALID_ARGUMENT for a missing source or target, or one that the model does not take.
-// `where` is the field, "from".
-absl::StatusOr<CheckedInput> CheckInput(const LoadedModel& model, AnalysisInput input,
-                                        const EngineOptions& limits, const std::string& where);
-
 // The selection for outputs of `tokens` tokens of the stack that runs last. INVALID_ARGUMENT for HEAD without
 // a head, indices past the end, more than kMaxOutputs.
 absl::StatusOr<OutputChoice> CheckOutputs(const LoadedModel& model, const CheckedInput& input,
                                           const OutputSelection& selection);
+
+// Estimate of the memory of evaluating `points` points together, with error bounds.
+size_t AnalysisBytes(const ModelConfig& config, const CheckedInput& input, size_t points);
 
 // Its rows in float64.
 ContinuousInput ToContinuous(const ModelWeights64& weights, const CheckedInput& input);

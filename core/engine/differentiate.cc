@@ -21,10 +21,6 @@ constexpr size_t kBatch = 32;
 // A direction is followed this far for its nearest gates, in its own lengths.
 constexpr double kFarthest = 0x1p30;
 
-absl::Status Invalid(const std::string& where, const std::string& expected, const std::string& found) {
-  return absl::InvalidArgumentError(absl::StrCat(where, ": expected ", expected, ", found ", found));
-}
-
 size_t RowSize(const ModelConfig& config, const InputConfig& input) {
   return input.kind == InputKind::kVectors ? input.size : config.hidden_size;
 }
@@ -37,10 +33,10 @@ absl::Status CheckDirection(Matrix64& rows, size_t tokens, size_t size, const st
     return absl::OkStatus();
   }
   if (rows.rows() != r || rows.cols() != c) {
-    return Invalid(where, absl::StrCat("[", r, ", ", c, "] numbers, as the input has"),
-                   absl::StrCat("[", rows.rows(), ", ", rows.cols(), "]"));
+    return InvalidField(where, absl::StrCat("[", r, ", ", c, "] numbers, as the input has"),
+                        absl::StrCat("[", rows.rows(), ", ", rows.cols(), "]"));
   }
-  if (!rows.allFinite()) return Invalid(where, "finite numbers", "one that is not");
+  if (!rows.allFinite()) return InvalidField(where, "finite numbers", "one that is not");
   return absl::OkStatus();
 }
 
@@ -56,7 +52,7 @@ class Run {
 
   absl::StatusOr<Derivatives> All() {
     if (pass_.layout().gates() > kMaxGateNumbers / kBatch) {
-      return Invalid(
+      return InvalidField(
           "at", absl::StrCat("so few tokens that there are at most ", kMaxGateNumbers / kBatch, " gates"),
           absl::StrCat(pass_.layout().gates()));
     }
@@ -70,6 +66,8 @@ class Run {
     }
     pattern_ = pass_.Signs(base_, 0);
     result_.values.assign(values.data(), values.data() + values.size());
+    result_.outputs = request_.outputs.indices;
+    result_.tokens = request_.at.tokens();
     result_.sequence_id = pass_.layout().SequenceIdOf(pattern_);
     if (request_.cotangent.size() != 0) {
       result_.gradient =
@@ -163,10 +161,10 @@ class Run {
     TaylorPolynomial taylor;
     const uint64_t degree = pass_.layout().degree();
     if (degree > kMaxTaylorDegree) {
-      return Invalid("direction",
-                     absl::StrCat("a model of degree at most ", kMaxTaylorDegree,
-                                  " for its Taylor polynomial to be the function"),
-                     absl::StrCat(degree));
+      return InvalidField("direction",
+                          absl::StrCat("a model of degree at most ", kMaxTaylorDegree,
+                                       " for its Taylor polynomial to be the function"),
+                          absl::StrCat(degree));
     }
     const size_t terms = static_cast<size_t>(degree) + 1;
     Matrix64 series = TaylorRows(pass_, at_, direction, pattern_.data(), static_cast<size_t>(degree));
@@ -265,24 +263,26 @@ absl::StatusOr<CheckedDifferentiate> CheckDifferentiate(const LoadedModel& model
   SPLINESERVE_RETURN_IF_ERROR(RequireExact(model, "Differentiate"));
   const ModelConfig& config = model.config();
   CheckedDifferentiate checked;
-  SPLINESERVE_ASSIGN_OR_RETURN(checked.at, CheckInput(model, std::move(request.at), limits, "at"));
+  SPLINESERVE_ASSIGN_OR_RETURN(
+      checked.at, CheckModelInput(model, std::move(request.at), "at", limits, InputForms::kContinuous));
   SPLINESERVE_ASSIGN_OR_RETURN(checked.outputs, CheckOutputs(model, checked.at, request.outputs));
   const size_t source = checked.at.source.length() * RowSize(config, config.input);
   const size_t target = checked.at.target.length() * RowSize(config, config.decoder_input());
   const size_t outputs = checked.outputs.indices.size();
   if (request.jacobian && outputs > kMaxJacobianNumbers / (source + target)) {
-    return Invalid("outputs.indices", absl::StrCat("a Jacobian of at most ", kMaxJacobianNumbers, " numbers"),
-                   absl::StrCat(outputs, " outputs times ", source + target, " inputs"));
+    return InvalidField("outputs.indices",
+                        absl::StrCat("a Jacobian of at most ", kMaxJacobianNumbers, " numbers"),
+                        absl::StrCat(outputs, " outputs times ", source + target, " inputs"));
   }
   if (!request.cotangent.empty()) {
     if (request.cotangent.size() != outputs) {
-      return Invalid("cotangent", absl::StrCat(outputs, " weights, one for each output"),
-                     absl::StrCat(request.cotangent.size()));
+      return InvalidField("cotangent", absl::StrCat(outputs, " weights, one for each output"),
+                          absl::StrCat(request.cotangent.size()));
     }
     for (size_t o = 0; o < outputs; ++o) {
       if (!std::isfinite(request.cotangent[o])) {
-        return Invalid(absl::StrCat("cotangent[", o, "]"), "a finite number",
-                       absl::StrCat(request.cotangent[o]));
+        return InvalidField(absl::StrCat("cotangent[", o, "]"), "a finite number",
+                            absl::StrCat(request.cotangent[o]));
       }
     }
     checked.cotangent = Eigen::Map<const Row64>(request.cotangent.data(), static_cast<Index>(outputs));
@@ -295,11 +295,13 @@ absl::StatusOr<CheckedDifferentiate> CheckDifferentiate(const LoadedModel& model
                                                RowSize(config, config.decoder_input()), "direction.target"));
   }
   if (request.nearest_gates > kMaxNearestGates) {
-    return Invalid("nearest_gates", absl::StrCat("at most ", kMaxNearestGates),
-                   absl::StrCat(request.nearest_gates));
+    return InvalidField("nearest_gates", absl::StrCat("at most ", kMaxNearestGates),
+                        absl::StrCat(request.nearest_gates));
   }
   checked.jacobian = request.jacobian;
   checked.nearest_gates = request.nearest_gates;
+  checked.bytes = AnalysisBytes(config, checked.at, kBatch) +
+                  sizeof(double) * (request.jacobian ? 2 : 1) * (source + target + 1) * outputs;
   return checked;
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -17,7 +18,7 @@ namespace splineserve {
 
 // v1.DifferentiateRequest.
 struct DifferentiateRequest {
-  AnalysisInput at;
+  ModelInput at;
   OutputSelection outputs;
   bool jacobian = false;
   std::vector<double> cotangent;         // empty: none
@@ -37,6 +38,7 @@ struct CheckedDifferentiate {
   Matrix64 cotangent;                    // [1, outputs] or empty
   std::optional<InputRows64> direction;  // both matrices in their shapes, where the stack runs
   size_t nearest_gates = 0;
+  size_t bytes = 0;  // estimate of inputs, scratch memory and results
 };
 
 // INVALID_ARGUMENT as the API says, FAILED_PRECONDITION as RequireExact. Cheap.
@@ -60,6 +62,7 @@ struct GateDistance {
 
 // v1.DifferentiateResponse.
 struct Derivatives {
+  std::vector<OutputIndex> outputs;
   std::vector<double> values;
   // [outputs, tokens * size of a row]; empty for a stack that does not run, or if not asked for.
   Matrix64 source_jacobian, target_jacobian;
@@ -68,6 +71,7 @@ struct Derivatives {
   std::optional<TaylorPolynomial> taylor;
   std::vector<GateDistance> nearest;
   std::string sequence_id;
+  size_t tokens = 0;
 };
 
 // `check` is asked between batches of evaluations, for OK to go on. Errors: its own, OUT_OF_RANGE for numbers
@@ -78,6 +82,26 @@ struct Derivatives {
 // for each input number, a Taylor polynomial about `degree`.
 absl::StatusOr<Derivatives> Differentiate(const LoadedModel& model, const CheckedDifferentiate& request,
                                           absl::FunctionRef<absl::Status()> check);
+
+// The same as an analysis of one turn.
+class Differentiation {
+ public:
+  Differentiation(std::shared_ptr<const LoadedModel> model, CheckedDifferentiate request)
+      : model_(std::move(model)), request_(std::move(request)) {}
+
+  absl::StatusOr<bool> RunTurn(absl::FunctionRef<absl::Status()> check) {
+    absl::StatusOr<Derivatives> result = Differentiate(*model_, request_, check);
+    if (!result.ok()) return result.status();
+    result_ = *std::move(result);
+    return true;
+  }
+  Derivatives TakeResult() { return std::move(result_); }
+
+ private:
+  const std::shared_ptr<const LoadedModel> model_;
+  const CheckedDifferentiate request_;
+  Derivatives result_;
+};
 
 }  // namespace splineserve
 

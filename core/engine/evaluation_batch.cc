@@ -5,8 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "core/model/decoder.h"
-#include "core/model/encoder.h"
+#include "core/model/forward.h"
 #include "core/model/head.h"
 #include "core/spline/piece_recorder.h"
 
@@ -100,96 +99,55 @@ void EvaluationBatch::Evaluate(const std::vector<Item>& items) {
   const ModelConfig& config = weights.config;
   const bool decoder = !work(items.front()).targets.empty();
   std::vector<CheckedSequence> sources, targets;
-  std::vector<SequenceInput> source_inputs;
-  std::vector<size_t> source_lengths;
-  size_t source_rows = 0, target_rows = 0;
   PieceRecorder recorder(config, decoder ? PieceRecorder::Stack::kDecoder : PieceRecorder::Stack::kEncoder);
-  bool any_head = false;
+  ForwardBatch batch;
   for (const Item& item : items) {
     CheckedEvaluation& checked = states_[item.job].job->work;
     const size_t memory = checked.sources.empty() ? 0 : checked.sources[item.index].length();
-    if (memory != 0) {
-      sources.push_back(std::move(checked.sources[item.index]));
-      source_lengths.push_back(memory);
-      source_rows += memory;
-    }
+    if (memory != 0) sources.push_back(std::move(checked.sources[item.index]));
     if (decoder) {
       targets.push_back(std::move(checked.targets[item.index]));
-      target_rows += targets.back().length();
       recorder.AddSequence(checked.pieces, 0, targets.back().length(), 0, memory);
     } else {
       recorder.AddSequence(checked.pieces, 0, memory, memory, 0);
     }
-    any_head = any_head || checked.head;
+    batch.head = batch.head || checked.head;
   }
+  std::vector<SequenceInput> source_inputs, target_inputs;
   for (const CheckedSequence& source : sources) source_inputs.push_back(source.input());
+  for (const CheckedSequence& target : targets) target_inputs.push_back(target.input());
+  batch.sources = source_inputs;
+  batch.targets = target_inputs;
+  if (recorder.wanted()) (decoder ? batch.decoder_sink : batch.encoder_sink) = &recorder;
 
   const auto keep_going = [&] { return SomeoneWaits(items); };
-  GateSink* const sink = recorder.wanted() ? &recorder : nullptr;
+  const ForwardResult result = RunForward(weights, context_.means(), batch, keep_going);
+  if (!result.finished) return;
   std::vector<absl::Status> statuses(items.size());
-  MatrixView<float> hidden;
-  Evaluation evaluation(config, context_.kernels, *context_.pool, context_.workspace,
-                        decoder ? nullptr : sink, keep_going);
-  if (!sources.empty()) {
-    hidden = ExecutorContext::Rows(context_.memory_rows, source_rows, config.hidden_size);
-    statuses = RunEncoder(evaluation, weights, source_inputs, hidden);
-    for (size_t i = 0; i < items.size(); ++i) {
-      statuses[i] = Prefixed(statuses[i], decoder ? "sources" : "inputs", items[i].index);
-    }
-  }
-  const auto merge = [&](const std::vector<absl::Status>& later, const std::string& field) {
-    for (size_t i = 0; i < items.size(); ++i) {
-      if (statuses[i].ok()) statuses[i] = Prefixed(later[i], field, items[i].index);
-    }
+  const auto merge = [&](size_t i, const std::vector<absl::Status>& found, const std::string& field) {
+    if (statuses[i].ok() && !found.empty()) statuses[i] = Prefixed(found[i], field, items[i].index);
   };
-
-  Evaluation decoding(config, context_.kernels, *context_.pool, context_.workspace, sink, keep_going);
-  std::vector<KeyValueCache> caches;
-  std::vector<DecoderInput> inputs;
-  if (decoder) {
-    std::vector<std::shared_ptr<const KeyValues>> memory(items.size());
-    if (!sources.empty()) merge(ProjectMemory(decoding, weights, source_lengths, hidden, memory), "sources");
-    caches.reserve(items.size());
-    for (size_t i = 0; i < items.size(); ++i) {
-      caches.push_back(KeyValueCache::ForTokens(&context_.workspace.key_value_pool, config,
-                                                targets[i].length(), memory[i]));
-    }
-    for (size_t i = 0; i < items.size(); ++i) inputs.push_back({targets[i].input(), &caches[i]});
-    hidden = ExecutorContext::Rows(context_.hidden_rows, target_rows, config.hidden_size);
-    merge(RunDecoder(decoding, weights, inputs, hidden), "targets");
+  for (size_t i = 0; i < items.size(); ++i) {
+    merge(i, result.source_statuses, decoder ? "sources" : "inputs");
+    merge(i, result.target_statuses, "targets");
+    const bool asked = states_[items[i].job].job != nullptr && work(items[i]).head;
+    if (asked) merge(i, result.head_statuses, decoder ? "targets" : "inputs");
   }
-  if (!SomeoneWaits(items)) return;
-
-  Evaluation& last = decoder ? decoding : evaluation;
-  std::vector<size_t> head_offset;
-  MatrixView<float> head;
-  if (any_head) {
-    size_t rows = 0;
-    for (const RowRange& range : last.sequences()) {
-      head_offset.push_back(rows);
-      rows += HeadRows(config, range.count);
-    }
-    head = ExecutorContext::Rows(context_.head_rows, rows, config.head.size);
-    ApplyHead(last, weights, hidden, head);
-    for (size_t i = 0; i < items.size(); ++i) {
-      const bool asked = states_[items[i].job].job != nullptr && work(items[i]).head;
-      if (asked && statuses[i].ok()) {
-        statuses[i] = Prefixed(last.statuses()[i], decoder ? "targets" : "inputs", items[i].index);
-      }
-    }
-  }
-  StoreResults(items, statuses, hidden, head, head_offset, recorder);
+  StoreResults(config, items, statuses, result, recorder);
 }
 
-void EvaluationBatch::StoreResults(const std::vector<Item>& items, const std::vector<absl::Status>& statuses,
-                                   MatrixView<const float> hidden, MatrixView<const float> head,
-                                   const std::vector<size_t>& head_offset, const PieceRecorder& recorder) {
-  size_t row = 0;
+void EvaluationBatch::StoreResults(const ModelConfig& config, const std::vector<Item>& items,
+                                   const std::vector<absl::Status>& statuses, const ForwardResult& forward,
+                                   const PieceRecorder& recorder) {
+  size_t row = 0, head_row = 0;
   for (size_t i = 0; i < items.size(); ++i) {
     JobState& state = states_[items[i].job];
     const size_t first = row;
     const size_t count = recorder.tokens(i);
     row += count;
+    const size_t first_head = head_row;
+    const size_t head_count = HeadRows(config, count);
+    head_row += head_count;
     if (state.job == nullptr) continue;
     if (!statuses[i].ok()) {
       Answer(items[i].job, statuses[i]);
@@ -197,8 +155,8 @@ void EvaluationBatch::StoreResults(const std::vector<Item>& items, const std::ve
     }
     const CheckedEvaluation& checked = state.job->work;
     SequenceResult& result = state.result.results[items[i].index];
-    MatrixView<const float> rows = hidden.Rows(first, count);
-    if (checked.head) rows = head.Rows(head_offset[i], HeadRows(state.job->model->config(), count));
+    const MatrixView<const float> rows =
+        checked.head ? forward.head.Rows(first_head, head_count) : forward.hidden.Rows(first, count);
     result.output = {rows.rows, rows.cols, {}};
     result.output.values.assign(rows.data, rows.data + rows.rows * rows.cols);  // stacked rows are contiguous
     if (checked.pieces.detail != PieceDetail::kNone) {

@@ -46,9 +46,9 @@ class EvaluationBatch {
   // Answers jobs whose callers have left; false if no job of `items` is left.
   bool SomeoneWaits(const std::vector<Item>& items);
   void Evaluate(const std::vector<Item>& items);
-  void StoreResults(const std::vector<Item>& items, const std::vector<absl::Status>& statuses,
-                    MatrixView<const float> hidden, MatrixView<const float> head,
-                    const std::vector<size_t>& head_offset, const class PieceRecorder& recorder);
+  void StoreResults(const ModelConfig& config, const std::vector<Item>& items,
+                    const std::vector<absl::Status>& statuses, const ForwardResult& forward,
+                    const class PieceRecorder& recorder);
 
   ExecutorContext& context_;
   const ChunkLimits limits_;

@@ -12,6 +12,7 @@
 #include "core/base/thread_pool.h"
 #include "core/kernels/kernel_set.h"
 #include "core/model/evaluation.h"
+#include "core/model/forward.h"
 
 namespace splineserve {
 
@@ -20,13 +21,14 @@ struct ExecutorContext {
   const Clock& clock;
   const std::unique_ptr<ThreadPool> pool;
   Workspace workspace;
-  // Final rows of the encoder and the decoder, and head outputs: reused from batch to batch.
-  AlignedBuffer<float> memory_rows, hidden_rows, head_rows;
+  ForwardRows rows;                   // reused from batch to batch
   std::atomic<bool> aborting{false};  // the drain's grace is over: stop between layers
   std::atomic<uint64_t> batches{0}, tokens{0};
 
   ExecutorContext(const KernelSet& kernels, const Clock& clock, std::unique_ptr<ThreadPool> pool)
       : kernels(kernels), clock(clock), pool(std::move(pool)) {}
+
+  ForwardMeans means() { return {kernels, *pool, workspace, rows}; }
 
   static MatrixView<float> Rows(AlignedBuffer<float>& buffer, size_t rows, size_t cols) {
     buffer.EnsureSize(rows * cols);

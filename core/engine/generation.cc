@@ -91,7 +91,7 @@ void ActiveGenerations::EncodeSources() {
   Evaluation evaluation(model->config(), context_.kernels, *context_.pool, context_.workspace, nullptr,
                         keep_going);
   const MatrixView<float> memory_rows =
-      ExecutorContext::Rows(context_.memory_rows, rows, model->config().hidden_size);
+      ExecutorContext::Rows(context_.rows.memory, rows, model->config().hidden_size);
   source_statuses_ = RunEncoder(evaluation, model->weights(), sources_, memory_rows);
   const std::vector<absl::Status>& projected =
       ProjectMemory(evaluation, model->weights(), source_lengths_, memory_rows, memories_);
@@ -122,7 +122,7 @@ MatrixView<const float> ActiveGenerations::Logits(Evaluation& evaluation, const 
     std::copy_n(hidden.row(sequences[s].first + sequences[s].count - 1), config.hidden_size, last.row(s));
   }
   const MatrixView<float> logits =
-      ExecutorContext::Rows(context_.head_rows, sequences.size(), config.head.size);
+      ExecutorContext::Rows(context_.rows.head, sequences.size(), config.head.size);
   evaluation.Apply(*weights.head, last, logits);
   evaluation.NextStage();
   for (size_t s = 0; s < sequences.size(); ++s) {
@@ -164,7 +164,7 @@ void ActiveGenerations::Decode() {
   };
   Evaluation evaluation(config, context_.kernels, *context_.pool, context_.workspace,
                         recorder.has_value() ? &*recorder : nullptr, keep_going);
-  const MatrixView<float> hidden = ExecutorContext::Rows(context_.hidden_rows, rows, config.hidden_size);
+  const MatrixView<float> hidden = ExecutorContext::Rows(context_.rows.hidden, rows, config.hidden_size);
   RunDecoder(evaluation, model->weights(), inputs_, hidden);
   const MatrixView<const float> logits = Logits(evaluation, model->weights(), hidden);
 

@@ -11,14 +11,10 @@
 namespace splineserve {
 namespace {
 
-absl::Status Invalid(const std::string& where, const std::string& expected, const std::string& found) {
-  return absl::InvalidArgumentError(absl::StrCat(where, ": expected ", expected, ", found ", found));
-}
-
 absl::Status SameLength(const char* field, size_t from, size_t to) {
   if (from == to) return absl::OkStatus();
-  return Invalid(absl::StrCat("to.", field), absl::StrCat("as many tokens as from.", field, " has, ", from),
-                 absl::StrCat(to));
+  return InvalidField(absl::StrCat("to.", field),
+                      absl::StrCat("as many tokens as from.", field, " has, ", from), absl::StrCat(to));
 }
 
 void Append(const CheckedSequence& sequence, std::string& bytes) {
@@ -43,23 +39,29 @@ absl::StatusOr<CheckedTrace> CheckTrace(const LoadedModel& model, TraceRequest r
                                         const EngineOptions& limits) {
   SPLINESERVE_RETURN_IF_ERROR(RequireExact(model, "Trace"));
   CheckedTrace checked;
-  SPLINESERVE_ASSIGN_OR_RETURN(checked.from, CheckInput(model, std::move(request.from), limits, "from"));
-  SPLINESERVE_ASSIGN_OR_RETURN(checked.to, CheckInput(model, std::move(request.to), limits, "to"));
+  SPLINESERVE_ASSIGN_OR_RETURN(
+      checked.from, CheckModelInput(model, std::move(request.from), "from", limits, InputForms::kContinuous));
+  SPLINESERVE_ASSIGN_OR_RETURN(
+      checked.to, CheckModelInput(model, std::move(request.to), "to", limits, InputForms::kContinuous));
   SPLINESERVE_RETURN_IF_ERROR(SameLength("source", checked.from.source.length(), checked.to.source.length()));
   SPLINESERVE_RETURN_IF_ERROR(SameLength("target", checked.from.target.length(), checked.to.target.length()));
   SPLINESERVE_ASSIGN_OR_RETURN(checked.outputs, CheckOutputs(model, checked.from, request.outputs));
   if (request.max_pieces > kMaxTracePieces) {
-    return Invalid("max_pieces", absl::StrCat("at most ", kMaxTracePieces), absl::StrCat(request.max_pieces));
+    return InvalidField("max_pieces", absl::StrCat("at most ", kMaxTracePieces),
+                        absl::StrCat(request.max_pieces));
   }
   checked.max_pieces = request.max_pieces == 0 ? kDefaultTracePieces : request.max_pieces;
   if (request.integrated_gradients && checked.outputs.indices.size() > kMaxIntegratedOutputs) {
-    return Invalid("outputs.indices",
-                   absl::StrCat("at most ", kMaxIntegratedOutputs, " outputs with integrated_gradients"),
-                   absl::StrCat(checked.outputs.indices.size()));
+    return InvalidField("outputs.indices",
+                        absl::StrCat("at most ", kMaxIntegratedOutputs, " outputs with integrated_gradients"),
+                        absl::StrCat(checked.outputs.indices.size()));
   }
   checked.resume = std::move(request.resume);
   checked.integrated_gradients = request.integrated_gradients;
   checked.top_output = request.top_output;
+  const size_t samples = TraceOptions{}.max_samples;
+  checked.bytes = AnalysisBytes(model.config(), checked.from, samples) +
+                  sizeof(double) * samples * checked.outputs.indices.size() * 64;
   return checked;
 }
 
@@ -70,9 +72,9 @@ absl::StatusOr<std::unique_ptr<TraceAnalysis>> TraceAnalysis::Create(std::shared
   const size_t gates = GateLayout(weights->config, shape).gates();
   const size_t samples = TraceOptions{}.max_samples;
   if (gates > kMaxGateNumbers / samples) {
-    return Invalid("from",
-                   absl::StrCat("so few tokens that there are at most ", kMaxGateNumbers / samples, " gates"),
-                   absl::StrCat(gates));
+    return InvalidField(
+        "from", absl::StrCat("so few tokens that there are at most ", kMaxGateNumbers / samples, " gates"),
+        absl::StrCat(gates));
   }
   std::unique_ptr<TraceAnalysis> analysis(new TraceAnalysis(std::move(model), std::move(trace), *weights));
   const std::string& resume = analysis->trace_request_.resume;

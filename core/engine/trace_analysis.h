@@ -18,7 +18,7 @@ namespace splineserve {
 
 // v1.TraceRequest.
 struct TraceRequest {
-  AnalysisInput from, to;
+  ModelInput from, to;
   OutputSelection outputs;
   size_t max_pieces = 0;  // 0: kDefaultTracePieces
   std::string resume;     // empty: from the beginning
@@ -37,6 +37,7 @@ struct CheckedTrace {
   std::string resume;
   bool integrated_gradients = false;
   bool top_output = false;
+  size_t bytes = 0;  // estimate of scratch memory and one message
 };
 
 // INVALID_ARGUMENT as the API says, FAILED_PRECONDITION as RequireExact. Cheap.

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/engine/sequence_checker.h"
 #include "core/model/head.h"
 #include "core/model/key_value_cache.h"
 #include "core/spline/piece.h"
@@ -17,149 +18,13 @@ namespace {
 
 constexpr float kMaxLengthPenalty = 10;
 
-absl::Status Invalid(const std::string& where, const std::string& expected, const std::string& found) {
-  return absl::InvalidArgumentError(absl::StrCat(where, ": expected ", expected, ", found ", found));
-}
-
-// One input stream of a model: the encoder's or the decoder's.
-struct InputSide {
-  const InputConfig& input;
-  const std::optional<Vocabulary>& vocabulary;
-};
-
-InputSide EncoderSide(const LoadedModel& model) { return {model.config().input, model.vocabulary()}; }
-InputSide DecoderSide(const LoadedModel& model) {
-  return {model.config().decoder_input(), model.decoder_vocabulary()};
-}
-
-class SequenceChecker {
- public:
-  SequenceChecker(const LoadedModel& model, const EngineOptions& limits) : model_(model), limits_(limits) {}
-
-  absl::StatusOr<CheckedSequence> Check(Sequence sequence, InputSide side, const std::string& where) const {
-    CheckedSequence checked;
-    if (side.input.kind == InputKind::kVectors) {
-      Matrix* const vectors = std::get_if<Matrix>(&sequence);
-      if (vectors == nullptr) {
-        return Invalid(where, absl::StrCat("vectors of ", side.input.size, " numbers, as the model takes"),
-                       Form(sequence));
-      }
-      SPLINESERVE_RETURN_IF_ERROR(CheckVectors(*vectors, side.input.size, where));
-      checked.vectors = std::move(*vectors);
-    } else {
-      SPLINESERVE_ASSIGN_OR_RETURN(checked.ids, Ids(std::move(sequence), side, where));
-      SPLINESERVE_RETURN_IF_ERROR(CheckIds(checked.ids, side.input.size, absl::StrCat(where, ".tokens.ids")));
-    }
-    SPLINESERVE_RETURN_IF_ERROR(CheckLength(checked.length(), where));
-    return checked;
-  }
-
-  absl::Status CheckLength(size_t length, const std::string& where) const {
-    if (length == 0) return Invalid(where, "at least one token", "an empty sequence");
-    const size_t positions = model_.config().max_positions;
-    if (positions != 0 && length > positions) {
-      return Invalid(where, absl::StrCat("at most ", positions, " tokens, the model's max_positions"),
-                     Count(length));
-    }
-    if (length > limits_.max_tokens_per_sequence) {
-      return Invalid(where,
-                     absl::StrCat("at most ", limits_.max_tokens_per_sequence, " tokens, the server's limit"),
-                     Count(length));
-    }
-    return absl::OkStatus();
-  }
-
-  static absl::Status CheckIds(const std::vector<int32_t>& ids, size_t vocabulary_size,
-                               const std::string& where) {
-    for (size_t i = 0; i < ids.size(); ++i) {
-      if (ids[i] < 0 || static_cast<size_t>(ids[i]) >= vocabulary_size) {
-        return Invalid(absl::StrCat(where, "[", i, "]"), absl::StrCat("an id in [0, ", vocabulary_size, ")"),
-                       absl::StrCat(ids[i]));
-      }
-    }
-    return absl::OkStatus();
-  }
-
- private:
-  static std::string Count(size_t n) { return absl::StrCat(n, " tokens"); }
-
-  static std::string Form(const Sequence& sequence) {
-    if (std::holds_alternative<Text>(sequence)) return "text";
-    if (std::holds_alternative<TokenIds>(sequence)) return "tokens";
-    if (std::holds_alternative<Matrix>(sequence)) return "vectors";
-    return "nothing";
-  }
-
-  static absl::StatusOr<std::vector<int32_t>> Ids(Sequence sequence, InputSide side,
-                                                  const std::string& where) {
-    if (TokenIds* const tokens = std::get_if<TokenIds>(&sequence)) return std::move(tokens->ids);
-    if (const Text* const text = std::get_if<Text>(&sequence)) {
-      if (!side.vocabulary.has_value()) {
-        return Invalid(absl::StrCat(where, ".text"), "tokens.ids, for the model has no vocabulary", "text");
-      }
-      absl::StatusOr<std::vector<int32_t>> ids = side.vocabulary->Encode(text->text);
-      if (!ids.ok()) {
-        return absl::InvalidArgumentError(absl::StrCat(where, ".text: ", ids.status().message()));
-      }
-      return ids;
-    }
-    return Invalid(where, side.vocabulary.has_value() ? "text or tokens" : "tokens", Form(sequence));
-  }
-
-  static absl::Status CheckVectors(const Matrix& vectors, size_t size, const std::string& where) {
-    if (vectors.cols != size && vectors.rows != 0) {
-      return Invalid(absl::StrCat(where, ".vectors.cols"), absl::StrCat(size, ", the model's input size"),
-                     absl::StrCat(vectors.cols));
-    }
-    // By division: rows * cols may overflow.
-    if (vectors.rows != 0 &&
-        (vectors.values.size() % vectors.rows != 0 || vectors.values.size() / vectors.rows != size)) {
-      return Invalid(absl::StrCat(where, ".vectors.values"),
-                     absl::StrCat("rows x cols = ", vectors.rows, " x ", size),
-                     absl::StrCat(vectors.values.size(), " numbers"));
-    }
-    for (size_t i = 0; i < vectors.values.size(); ++i) {
-      if (!std::isfinite(vectors.values[i])) {
-        return Invalid(absl::StrCat(where, ".vectors.values[", i, "]"), "a finite number",
-                       absl::StrCat(vectors.values[i]));
-      }
-    }
-    return absl::OkStatus();
-  }
-
-  const LoadedModel& model_;
-  const EngineOptions& limits_;
-};
-
-absl::Status CheckPieces(const PieceOptions& pieces, size_t layers) {
-  if (pieces.margins && pieces.detail == PieceDetail::kNone) {
-    return Invalid("pieces.margins", "pieces.detail ID, COUNTS or BITS with margins", "NONE");
-  }
-  // Lists longer than what they choose from name something twice, and are copied for every sequence.
-  if (pieces.layers.size() > layers) {
-    return Invalid("pieces.layers", absl::StrCat("at most ", layers, ", the layers of the stack"),
-                   absl::StrCat(pieces.layers.size()));
-  }
-  constexpr size_t kSites = 3;
-  if (pieces.sites.size() > kSites) {
-    return Invalid("pieces.sites", absl::StrCat("at most ", kSites), absl::StrCat(pieces.sites.size()));
-  }
-  for (size_t i = 0; i < pieces.layers.size(); ++i) {
-    if (pieces.layers[i] >= layers) {
-      return Invalid(absl::StrCat("pieces.layers[", i, "]"), absl::StrCat("a layer in [0, ", layers, ")"),
-                     absl::StrCat(pieces.layers[i]));
-    }
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<std::vector<CheckedSequence>> CheckSequences(const SequenceChecker& checker,
                                                             std::vector<Sequence> sequences, InputSide side,
                                                             const std::string& field,
                                                             const EngineOptions& limits) {
-  if (sequences.empty()) return Invalid(field, "at least one sequence", "none");
+  if (sequences.empty()) return InvalidField(field, "at least one sequence", "none");
   if (sequences.size() > limits.max_sequences_per_request) {
-    return Invalid(
+    return InvalidField(
         field, absl::StrCat("at most ", limits.max_sequences_per_request, " sequences, the server's limit"),
         absl::StrCat(sequences.size()));
   }
@@ -171,7 +36,7 @@ absl::StatusOr<std::vector<CheckedSequence>> CheckSequences(const SequenceChecke
                                                                          absl::StrCat(field, "[", i, "]")));
     tokens += sequence.length();
     if (tokens > limits.max_tokens_per_request) {
-      return Invalid(
+      return InvalidField(
           field,
           absl::StrCat("at most ", limits.max_tokens_per_request, " tokens in all, the server's limit"),
           absl::StrCat("more by ", field, "[", i, "]"));
@@ -179,19 +44,6 @@ absl::StatusOr<std::vector<CheckedSequence>> CheckSequences(const SequenceChecke
     checked.push_back(std::move(sequence));
   }
   return checked;
-}
-
-absl::StatusOr<bool> WantsHead(OutputKind output, bool has_head, const std::string& without) {
-  switch (output) {
-    case OutputKind::kDefault:
-      return has_head;
-    case OutputKind::kHidden:
-      return false;
-    case OutputKind::kHead:
-      if (!has_head) return Invalid("output", absl::StrCat("HIDDEN, for ", without), "HEAD");
-      return true;
-  }
-  return false;
 }
 
 // Bytes of a token's piece from its recording to its message: the recorder holds the bits and 8 bytes a
@@ -221,31 +73,9 @@ size_t SequenceBytes(const CheckedSequence& sequence) {
 
 }  // namespace
 
-SequenceInput CheckedSequence::input() const {
-  if (!ids.empty()) return {ids, {}};
-  return {{}, {vectors.values.data(), vectors.rows, vectors.cols}};
-}
-
 size_t MaxSequenceTokens(const ModelConfig& config, const EngineOptions& limits) {
   return config.max_positions == 0 ? limits.max_tokens_per_sequence
                                    : std::min(config.max_positions, limits.max_tokens_per_sequence);
-}
-
-absl::StatusOr<CheckedSequence> CheckSequence(const LoadedModel& model, bool decoder, Sequence sequence,
-                                              const EngineOptions& limits, const std::string& where) {
-  return SequenceChecker(model, limits)
-      .Check(std::move(sequence), decoder ? DecoderSide(model) : EncoderSide(model), where);
-}
-
-absl::StatusOr<CheckedSequence> CheckContinuousSequence(const LoadedModel& model, bool decoder,
-                                                        Sequence sequence, const EngineOptions& limits,
-                                                        const std::string& where) {
-  InputConfig rows = decoder ? model.config().decoder_input() : model.config().input;
-  if (rows.kind == InputKind::kVectors || !std::holds_alternative<Matrix>(sequence)) {
-    return CheckSequence(model, decoder, std::move(sequence), limits, where);
-  }
-  rows = {InputKind::kVectors, model.config().hidden_size, 1};
-  return SequenceChecker(model, limits).Check(std::move(sequence), {rows, std::nullopt}, where);
 }
 
 absl::StatusOr<CheckedEvaluation> CheckEncode(const LoadedModel& model, EncodeRequest request,
@@ -290,14 +120,14 @@ absl::StatusOr<CheckedEvaluation> CheckDecode(const LoadedModel& model, DecodeRe
                                                                DecoderSide(model), "targets", limits));
   if (config.has_encoder()) {
     if (request.sources.size() != checked.targets.size()) {
-      return Invalid("sources", absl::StrCat("one source a target, ", checked.targets.size()),
-                     absl::StrCat(request.sources.size()));
+      return InvalidField("sources", absl::StrCat("one source a target, ", checked.targets.size()),
+                          absl::StrCat(request.sources.size()));
     }
     SPLINESERVE_ASSIGN_OR_RETURN(checked.sources, CheckSequences(checker, std::move(request.sources),
                                                                  EncoderSide(model), "sources", limits));
   } else if (!request.sources.empty()) {
-    return Invalid("sources", "none, for the model is a decoder without encoder",
-                   absl::StrCat(request.sources.size()));
+    return InvalidField("sources", "none, for the model is a decoder without encoder",
+                        absl::StrCat(request.sources.size()));
   }
   SPLINESERVE_ASSIGN_OR_RETURN(checked.head, WantsHead(request.output, config.head.kind == HeadKind::kLinear,
                                                        "the model has no head"));
@@ -337,8 +167,8 @@ absl::StatusOr<CheckedGeneration> CheckGenerate(const LoadedModel& model, Genera
     SPLINESERVE_ASSIGN_OR_RETURN(checked.source,
                                  checker.Check(std::move(request.source), EncoderSide(model), "source"));
   } else if (!std::holds_alternative<std::monostate>(request.source)) {
-    return Invalid("source", "nothing, for the model is a decoder without encoder (use prompt)",
-                   "a sequence");
+    return InvalidField("source", "nothing, for the model is a decoder without encoder (use prompt)",
+                        "a sequence");
   }
   const bool is_text = std::holds_alternative<Text>(request.prompt);
   const bool is_unset = std::holds_alternative<std::monostate>(request.prompt);
@@ -350,7 +180,7 @@ absl::StatusOr<CheckedGeneration> CheckGenerate(const LoadedModel& model, Genera
     checked.prompt.insert(checked.prompt.end(), prompt.ids.begin(), prompt.ids.end());
   }
   if (checked.prompt.empty()) {
-    return Invalid("prompt", "a sequence, for the model has no bos_token_id", "nothing");
+    return InvalidField("prompt", "a sequence, for the model has no bos_token_id", "nothing");
   }
   SPLINESERVE_RETURN_IF_ERROR(checker.CheckLength(checked.prompt.size(), "prompt"));
   SPLINESERVE_RETURN_IF_ERROR(SequenceChecker::CheckIds(request.stop_ids, decoder.input.size, "stop_ids"));
@@ -361,8 +191,9 @@ absl::StatusOr<CheckedGeneration> CheckGenerate(const LoadedModel& model, Genera
   request.stop_ids.shrink_to_fit();
   SPLINESERVE_RETURN_IF_ERROR(CheckPieces(request.pieces, config.num_decoder_layers));
   if (request.max_new_tokens > limits.max_new_tokens) {
-    return Invalid("max_new_tokens", absl::StrCat("at most ", limits.max_new_tokens, ", the server's limit"),
-                   absl::StrCat(request.max_new_tokens));
+    return InvalidField("max_new_tokens",
+                        absl::StrCat("at most ", limits.max_new_tokens, ", the server's limit"),
+                        absl::StrCat(request.max_new_tokens));
   }
   if (request.max_new_tokens == 0) request.max_new_tokens = limits.max_new_tokens;
   // The last token is chosen but not evaluated, hence the one more.
@@ -373,23 +204,24 @@ absl::StatusOr<CheckedGeneration> CheckGenerate(const LoadedModel& model, Genera
       break;
     case GenerationStrategy::kBeam:
       if (request.beam_width < 1 || request.beam_width > limits.max_beam_width) {
-        return Invalid("beam.width", absl::StrCat("1 to ", limits.max_beam_width),
-                       absl::StrCat(request.beam_width));
+        return InvalidField("beam.width", absl::StrCat("1 to ", limits.max_beam_width),
+                            absl::StrCat(request.beam_width));
       }
       if (request.num_hypotheses < 1 || request.num_hypotheses > request.beam_width) {
-        return Invalid("beam.num_hypotheses", absl::StrCat("1 to the beam width, ", request.beam_width),
-                       absl::StrCat(request.num_hypotheses));
+        return InvalidField("beam.num_hypotheses", absl::StrCat("1 to the beam width, ", request.beam_width),
+                            absl::StrCat(request.num_hypotheses));
       }
       // Beyond it, a power of a length may leave the range of numbers; NaN fails both comparisons.
       if (!(request.length_penalty >= 0 && request.length_penalty <= kMaxLengthPenalty)) {
-        return Invalid("beam.length_penalty", absl::StrCat("0 to ", kMaxLengthPenalty),
-                       absl::StrCat(request.length_penalty));
+        return InvalidField("beam.length_penalty", absl::StrCat("0 to ", kMaxLengthPenalty),
+                            absl::StrCat(request.length_penalty));
       }
       checked.beams = request.beam_width;
       break;
     case GenerationStrategy::kSample:
       if (!std::isfinite(request.temperature) || request.temperature <= 0) {
-        return Invalid("sample.temperature", "a finite number above 0", absl::StrCat(request.temperature));
+        return InvalidField("sample.temperature", "a finite number above 0",
+                            absl::StrCat(request.temperature));
       }
       break;
   }

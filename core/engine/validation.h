@@ -13,17 +13,9 @@
 #include "core/engine/engine.h"
 #include "core/engine/loaded_model.h"
 #include "core/engine/request.h"
-#include "core/model/evaluation.h"
+#include "core/engine/sequence_checker.h"
 
 namespace splineserve {
-
-// A sequence that the model can take: text has become ids, ids are in the vocabulary, vectors are finite.
-struct CheckedSequence {
-  std::vector<int32_t> ids;  // token inputs
-  Matrix vectors;            // vector inputs
-  size_t length() const { return ids.empty() ? vectors.rows : ids.size(); }
-  SequenceInput input() const;  // a view of this
-};
 
 // Encode and Decode, checked.
 struct CheckedEvaluation {
@@ -47,16 +39,6 @@ struct CheckedGeneration {
 
 // The longest sequence that is taken: the model's max_positions or the server's limit.
 size_t MaxSequenceTokens(const ModelConfig& config, const EngineOptions& limits);
-
-// One sequence of the encoder's (`decoder` false) or the decoder's input; `where` is its field in the
-// request.
-absl::StatusOr<CheckedSequence> CheckSequence(const LoadedModel& model, bool decoder, Sequence sequence,
-                                              const EngineOptions& limits, const std::string& where);
-// The same, but vectors of hidden_size numbers will do, too, for a model over tokens: embeddings times the
-// scale.
-absl::StatusOr<CheckedSequence> CheckContinuousSequence(const LoadedModel& model, bool decoder,
-                                                        Sequence sequence, const EngineOptions& limits,
-                                                        const std::string& where);
 
 // INVALID_ARGUMENT as described above, also where the model cannot do what is asked: Encode on a decoder,
 // Decode or Generate on an encoder, Generate without a fitting head.

@@ -1,6 +1,8 @@
 #include "core/model/attention.h"
 
 #include <algorithm>
+#include <array>
+#include <limits>
 #include <string_view>
 #include <vector>
 
@@ -67,7 +69,7 @@ class HeadBlock {
     const MatrixView<const float> queries(query.row(row) + column, task_.rows, head_dim, query.stride);
     const MatrixView<float> out(attended.row(row) + column, task_.rows, head_dim, attended.stride);
     if (IsRelu(config_.attention_activation)) {
-      Gated(queries, out, scratch);
+      evaluation_.frozen == nullptr ? Gated(queries, out, scratch) : Frozen(queries, out, scratch);
     } else {
       Smooth(queries, out, scratch);
     }
@@ -178,6 +180,50 @@ class HeadBlock {
       scratch.open.Multiply(evaluation_.kernels, part.values, nullptr, out);
     } else {
       scratch.open.Continue(evaluation_.kernels, part.values, out);
+    }
+  }
+
+  // Weights scale q . k where the gate is frozen open, whatever the score's sign: negative weights are not
+  // for lists, so the products are dense.
+  void Frozen(MatrixView<const float> queries, MatrixView<float> out, Workspace::Worker& scratch) {
+    const KernelSet& kernels = evaluation_.kernels;
+    GateSink* const sink = evaluation_.gates;
+    const bool margins = sink != nullptr && sink->WantsMargin(task_.sequence);
+    const bool square = config_.attention_activation == AttentionActivation::kRelu2;
+    struct Row {
+      const uint8_t* open;
+      uint8_t* own;
+      GateRow seen;
+    };
+    std::array<Row, kQueryBlock> rows;
+    for (size_t r = 0; r < task_.rows; ++r) {
+      rows[r] = {evaluation_.frozen->Bits(Group(r)), sink == nullptr ? nullptr : sink->Bits(Group(r)), {}};
+      if (margins) rows[r].seen.margin = std::numeric_limits<float>::infinity();
+    }
+    ForParts([&](const Part& part) {
+      const MatrixView<float> scores(scratch.gated.data(), task_.rows, part.tokens);
+      scratch.arguments.EnsureSize(part.tokens);
+      kernels.product(queries.data, queries.stride, task_.rows, part.keys, nullptr, config_.attention_scale,
+                      scores.data, scores.stride);
+      for (size_t r = 0; r < task_.rows; ++r) {
+        Row& row = rows[r];
+        // A row before the causal block's last may see nothing of its last chunk.
+        const size_t visible = std::min(Visible(r) - std::min(Visible(r), part.first), part.tokens);
+        // A chunk holds a multiple of 8 tokens, so that the next one's bits start at a byte.
+        const GateRow seen =
+            FreezeRow(kernels, row.open + part.first / 8, square, scores.row(r), visible,
+                      row.own == nullptr || visible == 0 ? nullptr : row.own + part.first / 8, margins,
+                      scratch.arguments.data());
+        row.seen.open += seen.open;
+        row.seen.margin = std::min(row.seen.margin, seen.margin);
+        row.seen.finite = row.seen.finite && seen.finite;
+        std::fill(scores.row(r) + visible, scores.row(r) + part.tokens, 0.0f);
+      }
+      Multiply(scores, part, out);
+    });
+    for (size_t r = 0; r < task_.rows; ++r) {
+      if (!rows[r].seen.finite) evaluation_.Fail(task_.sequence, Position(r), ScoreName(), stage_.layer);
+      if (rows[r].own != nullptr) sink->Record(Group(r), rows[r].seen);
     }
   }
 

@@ -26,8 +26,8 @@ struct AttentionStage {
 };
 
 // branch = o_proj(attention(queries of x)). x and branch are [rows, hidden_size]; x is already normed as the
-// placement asks. Reports gates of every (token, head) if the activation is ReLU; fails sequences whose
-// queries or scores are not finite.
+// placement asks. Reports gates of every (token, head) if the activation is ReLU, and takes them from
+// evaluation.frozen if there is one; fails sequences whose queries or scores are not finite.
 void Attend(Evaluation& evaluation, const AttentionStage& stage, absl::Span<const KeyValues* const> keys,
             MatrixView<const float> x, MatrixView<float> branch);
 

@@ -20,6 +20,7 @@
 #include "core/base/matrix_view.h"
 #include "core/base/thread_pool.h"
 #include "core/kernels/kernel_set.h"
+#include "core/model/frozen_gates.h"
 #include "core/model/gate_sink.h"
 #include "core/model/key_value_cache.h"
 #include "core/model/open_rows.h"
@@ -68,6 +69,7 @@ class Workspace {
     std::vector<uint32_t> widths;
     std::vector<uint8_t*> bits;
     OpenRows open;
+    AlignedBuffer<float> arguments;  // of one row of frozen gates
   };
   Worker& worker(size_t i) { return workers_[i]; }
   void EnsureWorkers(size_t count) {
@@ -122,14 +124,16 @@ class Workspace {
 class Evaluation {
  public:
   // `gates` may be null: then nothing is recorded. `keep_going` is asked between layers with false as the
-  // answer to stop (every caller has left). All must outlive the evaluation.
+  // answer to stop (every caller has left). `frozen` may be null: then the arguments' signs open the gates;
+  // else it does, and `gates` still receives the arguments' own signs. All must outlive the evaluation.
   Evaluation(const ModelConfig& config, const KernelSet& kernels, ThreadPool& pool, Workspace& workspace,
-             GateSink* gates, absl::FunctionRef<bool()> keep_going)
+             GateSink* gates, absl::FunctionRef<bool()> keep_going, const FrozenGates* frozen = nullptr)
       : config(config),
         kernels(kernels),
         pool(pool),
         workspace(workspace),
         gates(gates),
+        frozen(frozen),
         keep_going_(keep_going) {
     workspace.EnsureWorkers(pool.threads());
   }
@@ -139,6 +143,7 @@ class Evaluation {
   ThreadPool& pool;
   Workspace& workspace;
   GateSink* const gates;
+  const FrozenGates* const frozen;
 
   // The sequences of the running stack. `stack` is "encoder" or "decoder", for messages.
   void Begin(std::string_view stack, absl::Span<const RowRange> sequences);

@@ -68,16 +68,17 @@ class FeedForwardRun {
     });
   }
 
-  // Both maps in lower precision, the gates between them; some rows at a time.
-  void InLowPrecision() {
+  // Both maps, of any precision, with the gates between them; some rows at a time.
+  void MapByMap() {
     const size_t chunk = 4 * kRowsPerTask * evaluation_.pool.threads();
     const MatrixView<float> units =
         evaluation_.workspace.Rows(Workspace::kHidden, std::min(chunk, x_.rows), config_.intermediate_size);
     for (size_t first = 0; first < x_.rows; first += chunk) {
       const size_t rows = std::min(chunk, x_.rows - first);
       evaluation_.Apply(weights_.up, x_.Rows(first, rows), units.Rows(0, rows));
-      evaluation_.ForRows(rows, units.cols * 4, [&](size_t begin, size_t count, size_t) {
-        for (size_t r = begin; r < begin + count; ++r) Activate(first + r, units.row(r));
+      evaluation_.ForRows(rows, units.cols * 4, [&](size_t begin, size_t count, size_t worker) {
+        Workspace::Worker& scratch = evaluation_.workspace.worker(worker);
+        for (size_t r = begin; r < begin + count; ++r) Activate(first + r, units.row(r), scratch);
       });
       evaluation_.Apply(weights_.down, units.Rows(0, rows), branch_.Rows(first, rows));
     }
@@ -146,15 +147,23 @@ class FeedForwardRun {
   }
 
   // One row of units whose pre-activations are ready.
-  void Activate(size_t row, float* units) {
+  void Activate(size_t row, float* units, Workspace::Worker& scratch) {
     const size_t n = config_.intermediate_size;
     const RowToken token = evaluation_.token(row);
     bool finite = true;
     if (gated_) {
       GateSink* const sink = evaluation_.gates;
       uint8_t* const bits = sink == nullptr ? nullptr : sink->Bits(Group(row));
-      const GateRow gates = kernels_.gate(units, n, config_.hidden_act == HiddenAct::kRelu2, bits,
-                                          bits != nullptr && sink->WantsMargin(token.sequence));
+      const bool square = config_.hidden_act == HiddenAct::kRelu2;
+      const bool margin = bits != nullptr && sink->WantsMargin(token.sequence);
+      GateRow gates;
+      if (evaluation_.frozen == nullptr) {
+        gates = kernels_.gate(units, n, square, bits, margin);
+      } else {
+        scratch.arguments.EnsureSize(n);
+        gates = FreezeRow(kernels_, evaluation_.frozen->Bits(Group(row)), square, units, n, bits, margin,
+                          scratch.arguments.data());
+      }
       finite = gates.finite;
       if (bits != nullptr) sink->Record(Group(row), gates);
     } else {
@@ -232,8 +241,9 @@ void FeedForward(Evaluation& evaluation, const FeedForwardWeights& weights, int 
   const size_t threads = evaluation.pool.threads();
   evaluation.NextStage();
   FeedForwardRun run(evaluation, weights, layer, x, branch);
-  if (!weights.up.low_precision.empty()) {
-    run.InLowPrecision();
+  // Frozen gates let negative numbers through, which are not for lists of what is above zero.
+  if (!weights.up.low_precision.empty() || evaluation.frozen != nullptr) {
+    run.MapByMap();
   } else if (threads == 1 || x.rows >= kMinRowsPerThread * threads) {
     run.ByRows();
   } else {

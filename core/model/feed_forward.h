@@ -7,7 +7,8 @@
 namespace splineserve {
 
 // branch = down(act(up x)) for all rows; x already normed as the placement asks. Reports the gates of every
-// token if the activation is relu or relu2; fails sequences with a pre-activation that is not finite.
+// token if the activation is relu or relu2, and takes them from evaluation.frozen if there is one; fails
+// sequences with a pre-activation that is not finite.
 void FeedForward(Evaluation& evaluation, const FeedForwardWeights& weights, int layer,
                  MatrixView<const float> x, MatrixView<float> branch);
 

@@ -2,7 +2,35 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
+
 namespace splineserve {
+namespace {
+
+template <typename T>
+bool ListsOrIsEmpty(const std::vector<T>& filter, T value) {
+  return filter.empty() || std::find(filter.begin(), filter.end(), value) != filter.end();
+}
+
+}  // namespace
+
+bool PieceOptions::Lists(size_t layer, Site site) const {
+  return ListsOrIsEmpty(layers, layer) && ListsOrIsEmpty(sites, site);
+}
+
+TokenPiece Described(const TokenPiece& whole, const PieceOptions& options) {
+  TokenPiece piece;
+  if (options.detail == PieceDetail::kNone) return piece;
+  piece.id = whole.id;
+  piece.margin = whole.margin;
+  if (options.detail == PieceDetail::kId) return piece;
+  for (const PieceGroup& group : whole.groups) {
+    if (!options.Lists(group.layer, group.site)) continue;
+    piece.groups.push_back(group);
+    if (options.detail != PieceDetail::kBits) piece.groups.back().bits.clear();
+  }
+  return piece;
+}
 
 std::string PieceHash(absl::Span<const uint8_t> bytes) {
   XXH128_canonical_t canonical;

@@ -24,6 +24,8 @@ struct PieceOptions {
       layers;               // groups listed: only these layers; empty for all. Ids always cover all groups.
   std::vector<Site> sites;  // likewise
   bool margins = false;     // compute min |argument| too
+
+  bool Lists(size_t layer, Site site) const;
 };
 
 struct PieceGroup {
@@ -41,6 +43,9 @@ struct TokenPiece {
   std::vector<PieceGroup> groups;  // kCounts and kBits, filtered, in the order in which they are hashed
   float margin = 0;  // with margins only: min over all groups, filtered out or not; +inf without groups
 };
+
+// What `options` ask of a piece whose groups are all there, with their bits. Margins are kept as they are.
+TokenPiece Described(const TokenPiece& whole, const PieceOptions& options);
 
 // XXH3-128 (seed 0) of `bytes` as its 16 canonical (big-endian) bytes.
 std::string PieceHash(absl::Span<const uint8_t> bytes);

@@ -9,6 +9,7 @@
 #include "core/format/model_config.h"
 #include "core/model/gate_sink.h"
 #include "core/spline/piece.h"
+#include "core/spline/piece_layout.h"
 
 namespace splineserve {
 
@@ -20,8 +21,8 @@ namespace splineserve {
 // is not thread-safe.
 class PieceRecorder : public GateSink {
  public:
-  enum class Stack { kEncoder, kDecoder };
-  PieceRecorder(const ModelConfig& config, Stack stack);
+  using Stack = PieceLayout::Stack;
+  PieceRecorder(const ModelConfig& config, Stack stack) : layout_(config, stack) {}
 
   // `count` tokens from absolute position `position`. `keys` is the number of keys that the encoder's
   // self-attention sees (all tokens of the sequence; unused for decoders), `memory` that of cross-attention
@@ -36,6 +37,7 @@ class PieceRecorder : public GateSink {
 
   // The piece of the sequence's `token`-th added token. Only for sequences that want pieces.
   TokenPiece Take(size_t sequence, size_t token) const;
+  std::vector<TokenPiece> TakeAll(size_t sequence) const;
 
   uint8_t* Bits(const GateGroupRef& group) override;
   bool WantsMargin(size_t sequence) const override { return sequences_[sequence].options.margins; }
@@ -51,25 +53,13 @@ class PieceRecorder : public GateSink {
     size_t position = 0, count = 0, keys = 0, memory = 0;
     std::vector<size_t> offsets;    // of each token's bytes in `bits`; one more at the end
     std::vector<uint8_t> bits;      // all groups of all tokens, in hash order
-    std::vector<GroupStats> stats;  // [tokens, groups_per_layer * layers]
+    std::vector<GroupStats> stats;  // [tokens, groups of a token]
   };
-  // Bytes of one head's group, of all self-attention heads before the cross-attention, and so on, for one
-  // token.
-  struct Widths {
-    size_t self = 0, cross = 0, feed_forward = 0;  // gates of a group; 0: the site has no gates
-    size_t layer_bytes = 0;
-  };
+  PieceLayout::Widths WidthsOf(const Sequence& sequence, size_t token) const {
+    return layout_.WidthsOf(sequence.position + token, sequence.keys, sequence.memory);
+  }
 
-  Widths WidthsOf(const Sequence& sequence, size_t token) const;
-  size_t GroupIndex(size_t layer, Site site, size_t head) const;
-  size_t GroupOffset(const Widths& widths, size_t layer, Site site, size_t head) const;
-
-  const Stack stack_;
-  const size_t layers_;
-  const size_t heads_;        // of attention sites that have gates, else 0
-  const size_t cross_heads_;  // likewise of cross-attention
-  const size_t units_;        // of feed-forward networks that have gates, else 0
-  const size_t groups_per_layer_;
+  const PieceLayout layout_;
   bool wanted_ = false;
   std::vector<Sequence> sequences_;
 };

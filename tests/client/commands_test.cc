@@ -19,8 +19,8 @@ std::string WriteFile(const std::string& name, const std::string& text) {
 }
 
 TEST(Usage, EveryCommandHasHelpWithAnExample) {
-  for (const char* command :
-       {"models", "encode", "decode", "generate", "trace", "differentiate", "call", "bench", "monitor"}) {
+  for (const char* command : {"models", "encode", "decode", "generate", "trace", "differentiate",
+                              "evaluate-on-piece", "compare", "call", "bench", "monitor"}) {
     const Outcome outcome = RunCommand({command, "--help"});
     EXPECT_EQ(outcome.status, kSuccess) << command;
     EXPECT_THAT(outcome.out, HasSubstr("Example:\n")) << command;
@@ -79,6 +79,10 @@ TEST(Usage, MistakesEndWithStatusTwo) {
       {"generate", "pair", "--text", "a", "--temperature", "0.5"},
       {"generate", "pair", "--text", "a", "--input", "-"},
       {"generate", "pair", "--stream", "--input", "-"},
+      {"evaluate-on-piece", "pair"},
+      {"evaluate-on-piece", "pair", "--text", "a", "--gates-text", "b", "--encoder-pieces", "c"},
+      {"compare"},
+      {"compare", "pair"},
       {"bench", "pair"},
       {"bench", "dance", "pair"},
       {"bench", "encode", "pair", "--duration", "x"},

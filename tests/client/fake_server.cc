@@ -100,6 +100,7 @@ FakeServer::FakeServer() {
   builder.RegisterService(static_cast<v1::InferenceService::Service*>(this));
   builder.RegisterService(static_cast<v1::ModelService::Service*>(this));
   builder.RegisterService(static_cast<v1::MonitorService::Service*>(this));
+  builder.RegisterService(static_cast<v1::SplineService::Service*>(this));
   server_ = builder.BuildAndStart();
   address_ = absl::StrCat("127.0.0.1:", port);
 }
@@ -236,6 +237,86 @@ grpc::Status FakeServer::Generate(grpc::ServerContext*, const v1::GenerateReques
     hypothesis.set_text(absl::StrCat(text, i + 2));
   }
   writer->Write(last);
+  return grpc::Status::OK;
+}
+
+v1::EvaluateOnPieceRequest FakeServer::on_piece_request() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return on_piece_request_;
+}
+
+v1::CompareRequest FakeServer::compare_request() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return compare_request_;
+}
+
+grpc::Status FakeServer::EvaluateOnPiece(grpc::ServerContext*, const v1::EvaluateOnPieceRequest* request,
+                                         v1::EvaluateOnPieceResponse* response) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    on_piece_request_ = *request;
+  }
+  const v1::Sequence& last =
+      request->input().has_target() ? request->input().target() : request->input().source();
+  if (grpc::Status status = Judge(last); !status.ok()) return status;
+  response->mutable_model()->set_name(request->model().name());
+  Evaluate(last, /*pooled=*/false, request->pieces(), *response->mutable_result());
+  const bool own = request->gates_case() == v1::EvaluateOnPieceRequest::GATES_NOT_SET;
+  response->set_encoder_sequence_id(std::string(16, 'E'));
+  v1::StackDistance& stack = *response->add_disagreement();
+  stack.set_stack(v1::GateRef::ENCODER);
+  v1::GroupDistance& group = *stack.add_groups();
+  group.set_site(v1::Site::FEED_FORWARD);
+  group.mutable_distance()->set_differing(own ? 0 : 1);
+  group.mutable_distance()->set_compared(8);
+  *stack.mutable_total() = group.distance();
+  response->set_polynomial(true);
+  response->set_degree_bound(27);
+  if (!request->verify()) return grpc::Status::OK;
+  v1::PieceVerification& verification = *response->mutable_verification();
+  verification.set_equal(own);
+  *verification.mutable_gates() = group.distance();
+  if (own) return grpc::Status::OK;
+  verification.set_differing(1);
+  verification.set_largest_difference(0.5);
+  verification.mutable_first()->set_col(1);
+  verification.mutable_first()->set_on_piece(1.5);
+  verification.mutable_first()->set_own(1);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::Compare(grpc::ServerContext*, const v1::CompareRequest* request,
+                                 v1::CompareResponse* response) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    compare_request_ = *request;
+  }
+  response->mutable_model()->set_name(request->model().name());
+  v1::StackComparison& stack = *response->add_stacks();
+  const bool decodes = request->inputs(0).has_target();
+  stack.set_stack(decodes ? v1::GateRef::DECODER : v1::GateRef::ENCODER);
+  std::vector<size_t> lengths;
+  for (const v1::ModelInput& input : request->inputs()) {
+    const v1::Sequence& last = decodes ? input.target() : input.source();
+    if (grpc::Status status = Judge(last); !status.ok()) return status;
+    lengths.push_back(last.has_tokens() ? static_cast<size_t>(last.tokens().ids_size()) : last.text().size());
+    const auto first = std::find(lengths.begin(), lengths.end(), lengths.back());
+    stack.add_same_as(static_cast<uint32_t>(first - lengths.begin()));
+    stack.add_tokens(static_cast<uint32_t>(lengths.back()));
+    stack.add_sequence_ids(std::string(16, static_cast<char>(lengths.back())));
+  }
+  for (const size_t a : lengths) {
+    for (const size_t b : lengths) {
+      stack.add_differing(a == b ? 0 : 1);
+      stack.add_compared(8);
+      stack.add_unmatched(a == b ? 0 : 8);
+    }
+  }
+  v1::PairComparison& pair = *stack.add_pairs();
+  pair.set_second(1);
+  pair.mutable_total()->set_differing(stack.differing(1));
+  pair.mutable_total()->set_compared(8);
+  for (size_t t = 0; t < lengths[0]; ++t) pair.add_tokens()->set_compared(8);
   return grpc::Status::OK;
 }
 

@@ -15,6 +15,7 @@
 #include "splineserve/v1/inference.grpc.pb.h"
 #include "splineserve/v1/model.grpc.pb.h"
 #include "splineserve/v1/monitor.grpc.pb.h"
+#include "splineserve/v1/spline.grpc.pb.h"
 
 namespace splineserve::client {
 
@@ -24,10 +25,12 @@ namespace splineserve::client {
 // long as the server. Generate: the letters of the source or prompt in capitals, one a token, with the
 // seed behind where sampling is asked for. RecordPatterns: the monitor grows by a letter for each label,
 // 'a' for 0, or by '.' for each input without one; verdicts accept distances up to gamma or 1, of input i
-// distance i % 4.
+// distance i % 4. EvaluateOnPiece: one gate disagrees and one number differs where other gates than the
+// input's own are asked for. Compare: inputs share a piece if their last sequences are as long.
 class FakeServer final : public v1::InferenceService::Service,
                          public v1::ModelService::Service,
-                         public v1::MonitorService::Service {
+                         public v1::MonitorService::Service,
+                         public v1::SplineService::Service {
  public:
   FakeServer();
   ~FakeServer() override;
@@ -36,6 +39,8 @@ class FakeServer final : public v1::InferenceService::Service,
   std::vector<v1::GenerateRequest> generate_requests() const;
   v1::EncodeRequest encode_request() const;  // the last one
   std::vector<v1::RecordPatternsRequest> record_requests() const;
+  v1::EvaluateOnPieceRequest on_piece_request() const;
+  v1::CompareRequest compare_request() const;
 
   grpc::Status ListModels(grpc::ServerContext*, const v1::ListModelsRequest*,
                           v1::ListModelsResponse* response) override;
@@ -51,6 +56,10 @@ class FakeServer final : public v1::InferenceService::Service,
                       v1::DecodeResponse* response) override;
   grpc::Status Generate(grpc::ServerContext* context, const v1::GenerateRequest* request,
                         grpc::ServerWriter<v1::GenerateResponse>* writer) override;
+  grpc::Status EvaluateOnPiece(grpc::ServerContext* context, const v1::EvaluateOnPieceRequest* request,
+                               v1::EvaluateOnPieceResponse* response) override;
+  grpc::Status Compare(grpc::ServerContext* context, const v1::CompareRequest* request,
+                       v1::CompareResponse* response) override;
 
  private:
   // Refuses or holds up as the text asks.
@@ -61,6 +70,8 @@ class FakeServer final : public v1::InferenceService::Service,
   std::vector<v1::GenerateRequest> generate_requests_;
   v1::EncodeRequest encode_request_;
   std::vector<v1::RecordPatternsRequest> record_requests_;
+  v1::EvaluateOnPieceRequest on_piece_request_;
+  v1::CompareRequest compare_request_;
   std::string address_;
   std::unique_ptr<grpc::Server> server_;
 };

@@ -206,6 +206,41 @@ class Commands(unittest.TestCase):
         noise = "\n\n".join("\n".join(",".join(str(draw.randint(0, 16)) for _ in range(8)) for _ in range(8)) for _ in range(100))
         text = self.server.client("monitor", "check", "digits", "--vectors", "-", text=noise + "\n")
         self.assertLess(int(re.search(r"(\d+) of 100 accepted by monitor reference", text).group(1)), 5)
+    def test_evaluate_on_piece(self) -> None:
+        for arguments in (
+            ("g2p", "--text", "spline"), ("words", "--text", "spline"), ("g2p", "--text", "cat", "--target-tokens", "1,22,5"),
+        ):
+            answer = json.loads(self.server.client("evaluate-on-piece", *arguments, "--verify", "--json"))
+            self.assertTrue(answer["verification"]["equal"], arguments)
+            self.assertTrue(answer["polynomial"])
+        text = self.server.client("evaluate-on-piece", "g2p", "--text", "cat", "--gates-text", "cut", "--verify")
+        self.assertRegex(text, r"encoder piece [0-9a-f]{32}: [1-9]\d* of 7824 gates have an argument of the other sign")
+        self.assertIn("The input lies beyond the piece", text)
+        with temporary_folder() as folder:
+            path = Path(folder) / "cut.json"
+            path.write_text(self.server.client("encode", "g2p", "--text", "cut", "--pieces", "bits", "--json"))
+            given = self.server.client("evaluate-on-piece", "g2p", "--text", "cat", "--encoder-pieces", str(path), "--verify")
+        without_times = [re.sub("with .* ->|server: .*", "", answer) for answer in (text, given)]
+        self.assertEqual(without_times[0], without_times[1])
+
+    def test_compare(self) -> None:
+        words = ["cat", "cut", "cats", "cat"]
+        answer = json.loads(self.server.client("compare", "g2p", *(f"--text={word}" for word in words), "--json"))
+        stack = answer["stacks"][0]
+        self.assertEqual(stack["same_as"], [0, 1, 2, 0])
+        # Counted once more from the bits that Encode returns.
+        encoded = self.server.call("Encode", {
+            "model": {"name": "g2p"}, "inputs": [{"text": word} for word in words], "pieces": {"detail": "BITS"}})
+        pieces = [result["pieces"] for result in encoded["results"]]
+        self.assertEqual(stack["sequence_ids"], [result["sequence_id"] for result in encoded["results"]])
+        for a, b in ((0, 1), (0, 3), (1, 3)):
+            differing = sum(
+                (x ^ y).bit_count()
+                for one, other in zip(pieces[a], pieces[b])
+                for layer, other_layer in zip(one["layers"], other["layers"])
+                for group, other_group in zip(layer["groups"], other_layer["groups"])
+                for x, y in zip(bits_of(group["bits"]), bits_of(other_group["bits"])))
+            self.assertEqual(int(stack["differing"][4 * a + b]), differing)
 
     def test_bad_usage_and_failed_calls(self) -> None:
         for arguments in (["encode"], ["encode", "g2p"], ["nonsense"], ["models", "--server", "x"], ["bench", "g2p"]):

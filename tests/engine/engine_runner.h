@@ -35,6 +35,7 @@ class TestModel {
     const ReferenceModel<T> model(*directory_);
     return decode ? model.Decode(source, input) : model.Encode(input);
   }
+  const ModelDirectory& directory() const { return *directory_; }
 
  private:
   std::unique_ptr<TempDir> files_;

@@ -76,6 +76,12 @@ std::string RandomConfig(Random* random, Architecture architecture, bool exact) 
   return config.dump(1);
 }
 
+std::string RegionalConfig(Random* random, Architecture architecture) {
+  Json config = Json::parse(RandomConfig(random, architecture, /*exact=*/true));
+  config["norm"] = random->Pick(Words{"layer_norm", "rms_norm"});
+  return config.dump(1);
+}
+
 std::string GeneratorConfig(Random* random, Architecture architecture) {
   Json config = {{"model_type", "spline_transformer"}, {"architecture", std::string(Name(architecture))}};
   AddSizes(random, architecture, 4, &config);

@@ -39,6 +39,9 @@ inline constexpr size_t kMaxRandomLength = 80;  // random models take at least t
 // the tolerance.
 std::string RandomConfig(Random* random, Architecture architecture, bool exact);
 
+// The same as an exact one, but of class REGIONAL.
+std::string RegionalConfig(Random* random, Architecture architecture);
+
 // A model that can generate: tokens in, one logit a vocabulary entry out, bos 1, eos 2, a vocabulary of
 // characters.
 std::string GeneratorConfig(Random* random, Architecture architecture);

@@ -10,9 +10,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/engine/engine.h"
+#include "server/convert_analysis.h"
 #include "server/convert_request.h"
 #include "server/convert_response.h"
 #include "server/model_registry.h"
+#include "tests/engine/analysis_runner.h"
 #include "tests/fuzz/fuzzer.h"
 #include "tests/server/test_models.h"
 
@@ -20,7 +22,7 @@ namespace splineserve {
 namespace {
 
 constexpr const char* kModels[] = {"encoder", "vectors", "decoder", "translator"};
-constexpr size_t kCalls = 3;
+constexpr size_t kCalls = 5;
 
 void Promise(bool kept) {
   if (!kept) abort();
@@ -108,6 +110,31 @@ void FuzzGenerate(std::shared_ptr<const LoadedModel> model, const v1::GenerateRe
   }
 }
 
+void FuzzOnPiece(std::shared_ptr<const LoadedModel> model, const v1::EvaluateOnPieceRequest& message) {
+  auto request = FromProto(message);
+  if (!request.ok()) return CheckRefusal(request.status());
+  const bool margins = request->pieces.margins;
+  const bool own = std::holds_alternative<std::monostate>(request->gates);
+  const auto result = testing::EvaluateOnPiece(model, *std::move(request), TheWorld().engine->kernels(),
+                                               TheWorld().engine->options());
+  if (!result.ok()) return CheckRefusal(result.status());
+  v1::EvaluateOnPieceResponse response;
+  ToProto(*model, *result, margins, &response);
+  Promise(response.disagreement_size() > 0);
+  Promise(!own || !response.has_verification() || response.verification().equal());
+}
+
+void FuzzCompare(std::shared_ptr<const LoadedModel> model, const v1::CompareRequest& message) {
+  auto request = FromProto(message);
+  if (!request.ok()) return CheckRefusal(request.status());
+  const auto result = testing::Compare(model, *std::move(request), TheWorld().engine->kernels(),
+                                       TheWorld().engine->options());
+  if (!result.ok()) return CheckRefusal(result.status());
+  v1::CompareResponse response;
+  ToProto(*model, *result, &response);
+  Promise(response.stacks_size() > 0);
+}
+
 }  // namespace
 }  // namespace splineserve
 
@@ -125,6 +152,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       break;
     case 2:
       if (v1::GenerateRequest message; Parse(data + 1, size - 1, message)) FuzzGenerate(*model, message);
+      break;
+    case 3:
+      if (v1::EvaluateOnPieceRequest message; Parse(data + 1, size - 1, message))
+        FuzzOnPiece(*model, message);
+      break;
+    case 4:
+      if (v1::CompareRequest message; Parse(data + 1, size - 1, message)) FuzzCompare(*model, message);
       break;
   }
   return 0;
@@ -172,8 +206,34 @@ std::vector<std::string> FuzzerSeeds() {
   sample.mutable_sample()->set_temperature(1.5f);
   sample.mutable_sample()->set_top_k(4);
   sample.mutable_sample()->set_seed(7);
+  v1::EvaluateOnPieceRequest own;
+  own.mutable_input()->mutable_source()->set_text("ab");
+  own.mutable_input()->mutable_target()->mutable_tokens()->add_ids(1);
+  own.set_verify(true);
+  *own.mutable_pieces() = pieces;
+  v1::EvaluateOnPieceRequest others;
+  *others.mutable_input()->mutable_source() = vectors.inputs(0);
+  *others.mutable_gates_of() = others.input();
+  v1::EvaluateOnPieceRequest given;  // of the encoder over one token: two layers of two heads and 12 units
+  given.mutable_input()->mutable_source()->set_text("a");
+  v1::TokenPiece& piece = *given.mutable_given()->add_encoder();
+  for (uint32_t l = 0; l < 2; ++l) {
+    v1::TokenPiece::Layer& layer = *piece.add_layers();
+    layer.set_layer(l);
+    for (uint32_t head = 0; head < 3; ++head) {
+      v1::TokenPiece::Group& group = *layer.add_groups();
+      group.set_site(head < 2 ? v1::Site::SELF_ATTENTION : v1::Site::FEED_FORWARD);
+      group.set_head(head % 2);
+      group.set_width(head < 2 ? 1 : 12);
+      group.set_bits(head < 2 ? std::string(1, '\1') : std::string("\xf0\x01", 2));
+    }
+  }
+  v1::CompareRequest compare;
+  compare.add_inputs()->mutable_target()->set_text("ab");
+  compare.add_inputs()->mutable_target()->mutable_tokens()->add_ids(4);
   return {seed(0, 0, encode), seed(0, 1, vectors), seed(1, 2, decode), seed(1, 3, translated),
-          seed(2, 2, greedy), seed(2, 3, beam),    seed(2, 2, sample), seed(0, 3, encode)};
+          seed(2, 2, greedy), seed(2, 3, beam),    seed(2, 2, sample), seed(0, 3, encode),
+          seed(3, 3, own),    seed(3, 1, others),  seed(3, 0, given),  seed(4, 2, compare)};
 }
 
 }  // namespace splineserve::testing

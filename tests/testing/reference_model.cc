@@ -72,10 +72,17 @@ void RecordGates(const std::vector<T>& arguments, size_t layer, Site site, size_
   result->tokens[token].groups.push_back(std::move(group));
 }
 
+// `x` are the arguments of the token's last group, of which each is open as its own sign says, or as that
+// group of `frozen` does.
 template <typename T>
-void Gate(bool square, std::vector<T>* x) {
-  for (T& value : *x) {
-    value = value > 0 ? value : T{0};
+void Gate(bool square, const std::vector<ReferenceToken>* frozen, size_t token,
+          const ReferenceResult<T>& result, std::vector<T>* x) {
+  const size_t group = result.tokens[token].groups.size() - 1;
+  for (size_t i = 0; i < x->size(); ++i) {
+    T& value = (*x)[i];
+    const bool open =
+        frozen == nullptr ? value > 0 : (*frozen)[token].groups[group].bits[i / 8] >> (i % 8) & 1;
+    value = open ? value : T{0};
     if (square) value = value * value;
   }
 }
@@ -205,7 +212,7 @@ Rows<T> ReferenceModel<T>::Norm(const std::string& name, const Rows<T>& x) const
 // Query i sees all keys, or with `causal` those up to its own position.
 template <typename T>
 Rows<T> ReferenceModel<T>::Attention(const std::string& name, size_t layer, Site site, const Rows<T>& queries,
-                                     const Rows<T>& keys_and_values, bool causal,
+                                     const Rows<T>& keys_and_values, bool causal, const Gates* frozen,
                                      ReferenceResult<T>* result) const {
   const Rows<T> q = Linear(name + ".q_proj", queries);
   const Rows<T> k = Linear(name + ".k_proj", keys_and_values);
@@ -227,7 +234,7 @@ Rows<T> ReferenceModel<T>::Attention(const std::string& name, size_t layer, Site
       }
       if (gated) {
         RecordGates(weights, layer, site, head, i, result);
-        Gate(activation == AttentionActivation::kRelu2, &weights);
+        Gate(activation == AttentionActivation::kRelu2, frozen, i, *result, &weights);
       } else if (activation == AttentionActivation::kSoftplus) {
         for (T& weight : weights) weight = Softplus(weight, T{config_.softplus_beta});
       } else {
@@ -245,14 +252,14 @@ Rows<T> ReferenceModel<T>::Attention(const std::string& name, size_t layer, Site
 
 template <typename T>
 Rows<T> ReferenceModel<T>::FeedForward(const std::string& name, size_t layer, const Rows<T>& x,
-                                       ReferenceResult<T>* result) const {
+                                       const Gates* frozen, ReferenceResult<T>* result) const {
   Rows<T> units = Linear(name + ".up_proj", x);
   for (size_t i = 0; i < units.size(); ++i) {
     switch (config_.hidden_act) {
       case HiddenAct::kRelu:
       case HiddenAct::kRelu2:
         RecordGates(units[i], layer, Site::kFeedForward, 0, i, result);
-        Gate(config_.hidden_act == HiddenAct::kRelu2, &units[i]);
+        Gate(config_.hidden_act == HiddenAct::kRelu2, frozen, i, *result, &units[i]);
         break;
       case HiddenAct::kSoftplus:
         for (T& unit : units[i]) unit = Softplus(unit, T{config_.softplus_beta});
@@ -289,21 +296,22 @@ Rows<T> ReferenceModel<T>::Sublayer(const Rows<T>& x, const std::string& norm_na
 // Runs the layers over the embedded rows `x`; `memory` is null without cross-attention.
 template <typename T>
 ReferenceResult<T> ReferenceModel<T>::Stack(const std::string& stack, size_t layers, Rows<T> x, bool causal,
-                                            const Rows<T>* memory) const {
+                                            const Rows<T>* memory, const Gates* frozen) const {
   ReferenceResult<T> result;
   result.tokens.resize(x.size());
   for (size_t layer = 0; layer < layers; ++layer) {
     const std::string name = stack + ".layers." + std::to_string(layer);
     x = Sublayer(x, name + ".self_attn_norm", [&](const Rows<T>& in) {
-      return Attention(name + ".self_attn", layer, Site::kSelfAttention, in, in, causal, &result);
+      return Attention(name + ".self_attn", layer, Site::kSelfAttention, in, in, causal, frozen, &result);
     });
     if (memory != nullptr) {
       x = Sublayer(x, name + ".cross_attn_norm", [&](const Rows<T>& in) {
-        return Attention(name + ".cross_attn", layer, Site::kCrossAttention, in, *memory, false, &result);
+        return Attention(name + ".cross_attn", layer, Site::kCrossAttention, in, *memory, false, frozen,
+                         &result);
       });
     }
     x = Sublayer(x, name + ".ffn_norm",
-                 [&](const Rows<T>& in) { return FeedForward(name + ".ffn", layer, in, &result); });
+                 [&](const Rows<T>& in) { return FeedForward(name + ".ffn", layer, in, frozen, &result); });
   }
   result.hidden = config_.final_norm ? Norm(stack + ".final_norm", x) : std::move(x);
   if (!Finite(result.hidden)) result.overflowed = true;
@@ -326,25 +334,48 @@ Rows<T> ReferenceModel<T>::Head(const Rows<T>& hidden) const {
 }
 
 template <typename T>
-ReferenceResult<T> ReferenceModel<T>::Encode(const ReferenceInput& input) const {
+ReferenceResult<T> ReferenceModel<T>::Encode(const ReferenceInput& input, const Gates* frozen) const {
   ReferenceResult<T> result =
       Stack("encoder", config_.num_encoder_layers, Embed("encoder", config_.input, input),
-            /*causal=*/false, /*memory=*/nullptr);
+            /*causal=*/false, /*memory=*/nullptr, frozen);
   if (!config_.has_decoder()) result.head = Head(result.hidden);
   return result;
 }
 
 template <typename T>
-ReferenceResult<T> ReferenceModel<T>::Decode(const ReferenceInput& source,
-                                             const ReferenceInput& target) const {
+ReferenceResult<T> ReferenceModel<T>::Decode(const ReferenceInput& source, const ReferenceInput& target,
+                                             const Gates* encoder, const Gates* decoder) const {
   ReferenceResult<T> encoded;
-  if (config_.has_encoder()) encoded = Encode(source);
+  if (config_.has_encoder()) encoded = Encode(source, encoder);
   ReferenceResult<T> result =
       Stack("decoder", config_.num_decoder_layers, Embed("decoder", config_.decoder_input(), target),
-            /*causal=*/true, config_.has_encoder() ? &encoded.hidden : nullptr);
+            /*causal=*/true, config_.has_encoder() ? &encoded.hidden : nullptr, decoder);
   result.overflowed = result.overflowed || encoded.overflowed;
   result.head = Head(result.hidden);
   return result;
+}
+
+template <typename T>
+ReferenceResult<T> ReferenceModel<T>::Encode(const ReferenceInput& input) const {
+  return Encode(input, nullptr);
+}
+
+template <typename T>
+ReferenceResult<T> ReferenceModel<T>::Decode(const ReferenceInput& source,
+                                             const ReferenceInput& target) const {
+  return Decode(source, target, nullptr, nullptr);
+}
+
+template <typename T>
+ReferenceResult<T> ReferenceModel<T>::EncodeOnPiece(const ReferenceInput& input, const Gates& encoder) const {
+  return Encode(input, &encoder);
+}
+
+template <typename T>
+ReferenceResult<T> ReferenceModel<T>::DecodeOnPiece(const ReferenceInput& source,
+                                                    const ReferenceInput& target, const Gates& encoder,
+                                                    const Gates& decoder) const {
+  return Decode(source, target, &encoder, &decoder);
 }
 
 template class ReferenceModel<float>;

@@ -74,16 +74,30 @@ class ReferenceModel {
   // The decoder stack, teacher-forced. `source` is ignored by a decoder without an encoder.
   ReferenceResult<T> Decode(const ReferenceInput& source, const ReferenceInput& target) const;
 
+  // The same with the gates of `encoder` and `decoder`, results for inputs of the same lengths, whatever the
+  // arguments' signs: a gate lets its argument through if it is open there. The result's tokens hold the
+  // arguments' own signs.
+  using Gates = std::vector<ReferenceToken>;
+  ReferenceResult<T> EncodeOnPiece(const ReferenceInput& input, const Gates& encoder) const;
+  ReferenceResult<T> DecodeOnPiece(const ReferenceInput& source, const ReferenceInput& target,
+                                   const Gates& encoder, const Gates& decoder) const;
+
  private:
   using Tensor = std::vector<T>;  // row-major
+
+  // `frozen` is null where the arguments' signs open the gates.
+  ReferenceResult<T> Encode(const ReferenceInput& input, const Gates* frozen) const;
+  ReferenceResult<T> Decode(const ReferenceInput& source, const ReferenceInput& target, const Gates* encoder,
+                            const Gates* decoder) const;
 
   Rows<T> Embed(const std::string& stack, const InputConfig& input, const ReferenceInput& sequence) const;
   T PositionValue(const std::string& stack, size_t position, size_t column) const;
   ReferenceResult<T> Stack(const std::string& stack, size_t layers, Rows<T> x, bool causal,
-                           const Rows<T>* memory) const;
+                           const Rows<T>* memory, const Gates* frozen) const;
   Rows<T> Attention(const std::string& name, size_t layer, Site site, const Rows<T>& queries,
-                    const Rows<T>& keys_and_values, bool causal, ReferenceResult<T>* result) const;
-  Rows<T> FeedForward(const std::string& name, size_t layer, const Rows<T>& x,
+                    const Rows<T>& keys_and_values, bool causal, const Gates* frozen,
+                    ReferenceResult<T>* result) const;
+  Rows<T> FeedForward(const std::string& name, size_t layer, const Rows<T>& x, const Gates* frozen,
                       ReferenceResult<T>* result) const;
   template <typename Function>
   Rows<T> Sublayer(const Rows<T>& x, const std::string& norm_name, const Function& function) const;

@@ -1,0 +1,64 @@
+// Which groups of gates a token owns, and their order: the one in which they are hashed. For each layer of
+// the stack that the token runs through: self-attention heads, cross-attention heads, feed-forward units.
+// Sites without ReLU have no groups.
+#ifndef SPLINESERVE_CORE_SPLINE_PIECE_LAYOUT_H_
+#define SPLINESERVE_CORE_SPLINE_PIECE_LAYOUT_H_
+
+#include <cstddef>
+
+#include "core/format/model_config.h"
+#include "core/model/gate_sink.h"
+
+namespace splineserve {
+
+// Bytes of a group's bits.
+constexpr size_t BytesForGates(size_t width) { return (width + 7) / 8; }
+
+// A value; thread-safe.
+class PieceLayout {
+ public:
+  enum class Stack { kEncoder, kDecoder };
+  PieceLayout(const ModelConfig& config, Stack stack);
+
+  // Gates of one group of each site, for one token; meaningless for a site without groups.
+  struct Widths {
+    size_t self = 0, cross = 0, feed_forward = 0;
+    size_t layer_bytes = 0;  // of all groups of one layer
+  };
+  // Of the token at `position`. `keys` is what the encoder's self-attention sees: all tokens of the sequence
+  // (unused for decoders); `memory` is what cross-attention sees (0 without).
+  Widths WidthsOf(size_t position, size_t keys, size_t memory) const;
+
+  struct Group {
+    size_t layer = 0;
+    Site site = Site::kFeedForward;
+    size_t head = 0;
+    size_t width = 0;
+  };
+  // A token's group number `index`, of groups().
+  Group At(size_t index, const Widths& widths) const;
+  size_t Index(size_t layer, Site site, size_t head) const;
+  // Where its bytes begin among the token's.
+  size_t Offset(const Widths& widths, size_t layer, Site site, size_t head) const;
+
+  Stack stack() const { return stack_; }
+  size_t layers() const { return layers_; }
+  size_t groups_per_layer() const { return groups_per_layer_; }
+  size_t groups() const { return layers_ * groups_per_layer_; }  // of a token
+
+  // About the memory of all gates of a sequence of `tokens` tokens (and `memory` ones of its source), from
+  // their recording to whole TokenPieces. Saturates far above any memory there is.
+  size_t WholePieceBytes(size_t tokens, size_t memory) const;
+
+ private:
+  Stack stack_;
+  size_t layers_;
+  size_t heads_;        // of attention sites that have gates, else 0
+  size_t cross_heads_;  // likewise of cross-attention
+  size_t units_;        // of feed-forward networks that have gates, else 0
+  size_t groups_per_layer_;
+};
+
+}  // namespace splineserve
+
+#endif  // SPLINESERVE_CORE_SPLINE_PIECE_LAYOUT_H_
