@@ -1,0 +1,98 @@
+#include "core/engine/smoothing_report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "core/base/status_macros.h"
+#include "core/engine/validation.h"
+#include "core/spline/smoothing_bound.h"
+
+namespace splineserve {
+namespace {
+
+SmoothingError Summary(const SmoothingComparison& comparison) {
+  SmoothingError error;
+  for (size_t row = 0; row < comparison.rows; ++row) {
+    double measured = 0, proven = 0, at_gates = 0;
+    for (size_t i = row * comparison.cols; i < (row + 1) * comparison.cols; ++i) {
+      measured = std::max(measured, std::abs(comparison.smoothed[i] - comparison.spline[i]));
+      proven = std::max(proven, comparison.proven[i]);
+      at_gates = std::max(at_gates, comparison.proven_at_gates[i]);
+      error.largest_output = std::max(error.largest_output, std::abs(comparison.spline[i]));
+    }
+    error.measured.push_back(measured);
+    error.proven.push_back(proven);
+    error.proven_at_gates.push_back(at_gates);
+  }
+  return error;
+}
+
+// compare(i) for every sequence.
+template <typename Compare>
+absl::StatusOr<std::vector<SmoothingError>> ForAll(size_t sequences, const char* field,
+                                                   const Compare& compare) {
+  std::vector<SmoothingError> errors;
+  for (size_t i = 0; i < sequences; ++i) {
+    const absl::StatusOr<SmoothingComparison> comparison = compare(i);
+    if (!comparison.ok()) {
+      const absl::Status& status = comparison.status();
+      if (status.code() != absl::StatusCode::kOutOfRange) return status;
+      return absl::OutOfRangeError(
+          absl::StrCat("smoothing_error of ", field, "[", i, "]: ", status.message()));
+    }
+    errors.push_back(Summary(*comparison));
+  }
+  return errors;
+}
+
+}  // namespace
+
+absl::Status CheckSmoothingError(const LoadedModel& model, const Work& work) {
+  const auto invalid = [](const std::string& expected, const std::string& found) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("smoothing_error: expected ", expected, ", found ", found));
+  };
+  if (!model.smoothing().has_value()) {
+    return invalid("a smoothed model, as the server's --smoothing adds it",
+                   absl::StrCat(model.name(), ", which is served as its files say"));
+  }
+  if (model.precision() != Precision::kFloat32) {
+    return invalid("a model in float32, whose weights are the spline's",
+                   absl::StrCat(model.name(), " in ", PrecisionName(model.precision())));
+  }
+  if (work.multiply_adds > kMaxSmoothingWork) {
+    return invalid(absl::StrCat("at most ", kMaxSmoothingWork, " multiply-adds in a request"),
+                   absl::StrCat("about ", work.multiply_adds, " (fewer or shorter sequences take fewer)"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<SmoothingError>> MeasureSmoothing(const LoadedModel& model, EncodeRequest request,
+                                                             const EngineOptions& limits,
+                                                             absl::FunctionRef<absl::Status()> check) {
+  request.smoothing_error = true;
+  SPLINESERVE_ASSIGN_OR_RETURN(const CheckedEvaluation checked,
+                               CheckEncode(model, std::move(request), limits));
+  return ForAll(checked.sources.size(), "inputs", [&](size_t i) {
+    return CompareEncoder(model.weights(), model.smoothing()->beta, checked.sources[i].input(), checked.head,
+                          check);
+  });
+}
+
+absl::StatusOr<std::vector<SmoothingError>> MeasureSmoothing(const LoadedModel& model, DecodeRequest request,
+                                                             const EngineOptions& limits,
+                                                             absl::FunctionRef<absl::Status()> check) {
+  request.smoothing_error = true;
+  SPLINESERVE_ASSIGN_OR_RETURN(const CheckedEvaluation checked,
+                               CheckDecode(model, std::move(request), limits));
+  return ForAll(checked.targets.size(), "targets", [&](size_t i) {
+    const SequenceInput source = checked.sources.empty() ? SequenceInput() : checked.sources[i].input();
+    return CompareDecoder(model.weights(), model.smoothing()->beta, source, checked.targets[i].input(),
+                          checked.head, check);
+  });
+}
+
+}  // namespace splineserve
