@@ -4,11 +4,14 @@
 
 #include <grpcpp/support/server_callback.h>
 
+#include <functional>
 #include <memory>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "core/base/status_macros.h"
+#include "core/engine/smoothing_report.h"
 #include "server/call.h"
 #include "server/convert_request.h"
 
@@ -41,6 +44,12 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
     SPLINESERVE_RETURN_IF_ERROR(state_.FindModel(request.model()));
     SPLINESERVE_ASSIGN_OR_RETURN(auto engine_request, FromProto(request));
     margins_ = engine_request.pieces.margins;
+    if (engine_request.smoothing_error) {
+      measure_smoothing_ = [this, request = engine_request] {
+        return MeasureSmoothing(*state_.model(), request, state_.parts().engine.options(),
+                                [this] { return state_.token()->Check(); });
+      };
+    }
     return submit(state_.model(), std::move(engine_request), state_.token(),
                   [this](absl::StatusOr<EvaluationResult> result) { Answer(std::move(result)); });
   }
@@ -49,7 +58,20 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
   // requests.
   void Answer(absl::StatusOr<EvaluationResult> result) {
     auto shared = std::make_shared<absl::StatusOr<EvaluationResult>>(std::move(result));
-    state_.parts().workers.Post([this, shared] { Finish(Convert(*shared)); });
+    state_.parts().workers.Post([this, shared] {
+      if (measure_smoothing_ && shared->ok()) AddSmoothingErrors(*shared);
+      Finish(Convert(*shared));
+    });
+  }
+
+  // Up to a second of work (kMaxSmoothingWork) for those who ask for it.
+  void AddSmoothingErrors(absl::StatusOr<EvaluationResult>& result) const {
+    absl::StatusOr<std::vector<SmoothingError>> errors = measure_smoothing_();
+    if (!errors.ok()) {
+      result = errors.status();
+      return;
+    }
+    for (size_t i = 0; i < errors->size(); ++i) result->results[i].smoothing_error = std::move((*errors)[i]);
   }
 
   grpc::Status Convert(const absl::StatusOr<EvaluationResult>& result) {
@@ -70,6 +92,7 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
   CallState state_;
   Response* const response_;
   bool margins_ = false;
+  std::function<absl::StatusOr<std::vector<SmoothingError>>()> measure_smoothing_;  // if it is asked for
   MemoryCharge charge_;  // until gRPC has sent the response
 };
 

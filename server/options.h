@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "core/engine/engine.h"
 #include "server/precision_choice.h"
+#include "server/smoothing_choice.h"
 
 namespace splineserve {
 
@@ -23,6 +24,7 @@ struct ServerOptions {
   size_t max_message_bytes = size_t{64} << 20;  // of one received message
   absl::Duration drain_grace = absl::Seconds(30);
   PrecisionChoice precision;
+  SmoothingChoice smoothing;
   std::string log_level = "info";   // trace, debug, info, warn, error, off
   std::string log_format = "text";  // text, json
   std::string simd_target;          // SPLINESERVE_TARGET: a kernel set's name; empty for the best
