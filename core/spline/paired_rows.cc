@@ -162,7 +162,10 @@ PairedRows Gated(double beta, PairedRows x) {
       const double distance = std::max(std::abs(s) - x.rounding(r, c), 0.0) * (1 - 4 * kUnit);
       bound = LargestAtGate(s > 0 && distance > 0, distance, bound, beta);
       smoothed = std::max(smoothed, 0.0) + Excess(std::abs(smoothed), beta);
-      s = std::max(s, 0.0);  // `rounding` stays: ReLU has slopes in [0, 1]
+      // An open gate passes the argument's rounding error, a closed one does not. Without this the errors of
+      // seven layers with 1 % open gates, multiplied by all magnitudes, would leave no argument's sign certain.
+      if (s < 0 && distance > 0) x.rounding(r, c) = 0;
+      s = std::max(s, 0.0);
     }
   }
   x.bound[kUniform] = Up((x.bound[kUniform].array() + uniform).matrix(), 1);
