@@ -5,6 +5,7 @@
 #include "client/matrix_text.h"
 #include "client/piece_text.h"
 #include "client/sequence_input.h"
+#include "client/smoothing_text.h"
 
 namespace splineserve::client {
 namespace {
@@ -22,6 +23,9 @@ std::string ResultText(const EvaluationText& how, const v1::Sequence& sequence,
   std::string text;
   if (how.is_head) absl::StrAppend(&text, TopClassesText(result.output(), row_labels));
   if (!how.is_head || how.full) absl::StrAppend(&text, MatrixText(result.output(), row_labels, how.full));
+  if (result.has_smoothing_error()) {
+    absl::StrAppend(&text, "\n", SmoothingErrorText(result.smoothing_error(), row_labels, how.full, "  "));
+  }
   if (!how.pieces) return text;
   absl::StrAppend(&text, "\n", PieceTable(result.pieces(), labels, "  "));
   if (const std::string line = OpenGatesLine(result.pieces()); !line.empty())
@@ -34,8 +38,9 @@ std::string ResultText(const EvaluationText& how, const v1::Sequence& sequence,
 
 std::string ModelHeading(const v1::ServedModel& model, const v1::ModelInfo& info) {
   return absl::StrCat(model.name(), " version ", model.version(), ", ",
-                      v1::ModelInfo::SplineClass_Name(info.spline_class()), ", ", model.precision(),
-                      ", digest ", model.digest(), "\n");
+                      v1::ModelInfo::SplineClass_Name(info.spline_class()),
+                      model.has_smoothing() ? absl::StrCat(" (", SmoothingText(model.smoothing()), ")") : "",
+                      ", ", model.precision(), ", digest ", model.digest(), "\n");
 }
 
 std::string EvaluationText::ToString(const v1::ServedModel& model, const std::vector<v1::Sequence>& sequences,
@@ -48,6 +53,8 @@ std::string EvaluationText::ToString(const v1::ServedModel& model, const std::ve
                     is_head ? "head" : "hidden", " [", output.rows(), ", ", output.cols(), "]\n",
                     ResultText(*this, sequences[static_cast<size_t>(i)], results[i]));
   }
+  if (!results.empty() && results[0].has_smoothing_error())
+    absl::StrAppend(&text, "\n", SmoothingErrorNote());
   if (pieces) absl::StrAppend(&text, "\n", PieceNote(info.spline_class(), info.degree_bound()));
   absl::StrAppendFormat(&text, "\nserver: %.3f ms waiting, %.3f ms computing, batch of %d tokens\n",
                         static_cast<double>(timing.queue_us()) / 1e3,

@@ -11,7 +11,7 @@
 
 namespace splineserve::client {
 
-// "g2p version 1, EXACT, digest 0123..., float32".
+// "g2p version 1, EXACT, float32, digest 0123...", with what it is the smoothing of behind the class.
 std::string ModelHeading(const v1::ServedModel& model, const v1::ModelInfo& info);
 
 // Each result under the sequence it belongs to: its output (for a head's rows the classes they speak for, and
