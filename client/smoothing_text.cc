@@ -16,7 +16,7 @@ std::string ErrorText(double error) { return absl::StrFormat("%.3g", error); }
 }  // namespace
 
 std::string SmoothingText(const v1::Smoothing& smoothing) {
-  return absl::StrFormat("SoftPlus with beta %.9g for the ReLU of %s", smoothing.beta(), smoothing.spline());
+  return absl::StrFormat("SoftPlus with beta %.7g for the ReLU of %s", smoothing.beta(), smoothing.spline());
 }
 
 std::string SmoothingErrorText(const v1::SmoothingError& error, const std::vector<std::string>& labels,

@@ -77,6 +77,24 @@ void Evaluate(const v1::Sequence& sequence, bool pooled, const v1::PieceOptions&
   }
 }
 
+void AddSmoothingError(v1::ServedModel& model,
+                       google::protobuf::RepeatedPtrField<v1::SequenceResult>& results) {
+  model.mutable_smoothing()->set_spline(model.name());
+  model.mutable_smoothing()->set_beta(20);
+  for (v1::SequenceResult& result : results) {
+    v1::SmoothingError& error = *result.mutable_smoothing_error();
+    for (uint32_t row = 0; row < result.output().rows(); ++row) {
+      error.set_max_measured(row);
+      error.set_max_proven_at_gates(10 * row);
+      error.set_max_proven(100 * row);
+      error.add_measured(row);
+      error.add_proven_at_gates(10 * row);
+      error.add_proven(100 * row);
+    }
+    error.set_largest_output(4.5);
+  }
+}
+
 }  // namespace
 
 FakeServer::FakeServer() {
@@ -131,6 +149,7 @@ grpc::Status FakeServer::Encode(grpc::ServerContext*, const v1::EncodeRequest* r
     Evaluate(input, request->model().name() == "rows", request->pieces(), *response->add_results());
   }
   response->mutable_model()->set_name(request->model().name());
+  if (request->smoothing_error()) AddSmoothingError(*response->mutable_model(), *response->mutable_results());
   return grpc::Status::OK;
 }
 
@@ -141,6 +160,7 @@ grpc::Status FakeServer::Decode(grpc::ServerContext*, const v1::DecodeRequest* r
     Evaluate(target, false, request->pieces(), *response->add_results());
   }
   response->mutable_model()->set_name(request->model().name());
+  if (request->smoothing_error()) AddSmoothingError(*response->mutable_model(), *response->mutable_results());
   return grpc::Status::OK;
 }
 
