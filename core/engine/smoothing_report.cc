@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "core/base/status_macros.h"
 #include "core/engine/validation.h"
 #include "core/spline/smoothing_bound.h"
@@ -64,8 +65,8 @@ absl::Status CheckSmoothingError(const LoadedModel& model, const Work& work) {
                    absl::StrCat(model.name(), " in ", PrecisionName(model.precision())));
   }
   if (work.multiply_adds > kMaxSmoothingWork) {
-    return invalid(absl::StrCat("at most ", kMaxSmoothingWork, " multiply-adds in a request"),
-                   absl::StrCat("about ", work.multiply_adds, " (fewer or shorter sequences take fewer)"));
+    return invalid(absl::StrFormat("at most %.0f multiply-adds in a request", kMaxSmoothingWork),
+                   absl::StrFormat("about %.3g (fewer or shorter sequences take fewer)", work.multiply_adds));
   }
   return absl::OkStatus();
 }

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/spline/compensated.h"
+
 namespace splineserve {
 namespace {
 
@@ -23,6 +25,15 @@ constexpr double kUnderflow = std::numeric_limits<double>::min();
 // sixteen terms more, leave room for the operations around it, for any k below 2^40.
 double Slack(Index k) { return 4.0 * kUnit * static_cast<double>(k + 16); }
 
+// The same of a sum of k products of pairs, into a pair. Its high part takes at most 2k exact additions,
+// whose errors sum up to 2k kUnit M at most, M the sum of the products' magnitudes. The low part adds these
+// errors and at most 2k further terms below 2 kUnit M in all, in at most 4k rounded additions: it is off by
+// 4k kUnit (2k + 2) kUnit M. The products' own low parts are off by a few kUnit^2 M.
+double PairSlack(Index k) {
+  const double terms = kUnit * static_cast<double>(k + 16);
+  return 16 * terms * terms;
+}
+
 // Rounds a bound up that is the float64 value of a sum of `k` nonnegative terms.
 template <typename Bound>
 Numbers Up(const Bound& bound, Index k) {
@@ -30,15 +41,78 @@ Numbers Up(const Bound& bound, Index k) {
 }
 
 // Bounds on the magnitudes of the spline's exact numbers.
-Numbers Magnitudes(const PairedRows& x) { return Up(x.spline.cwiseAbs() + x.rounding, 1); }
+Numbers Magnitudes(const PairedRows& x) { return Up(x.spline.cwiseAbs() + x.rounding, 2); }
 
 // The rounding errors of x, and those that a sum of `k` products with x will make, as factors of the others.
-Numbers Errors(const PairedRows& x, Index k) { return x.rounding + Slack(k) * x.spline.cwiseAbs(); }
+Numbers Errors(const PairedRows& x, Index k) { return x.rounding + PairSlack(k) * x.spline.cwiseAbs(); }
 
 RowVector Widened(const AlignedBuffer<float>& numbers, Index size) {
   RowVector wide = RowVector::Zero(size);
   for (Index i = 0; i < static_cast<Index>(numbers.size()); ++i) wide[i] = numbers.data()[i];
   return wide;
+}
+
+// Sums of products, one a column, with the errors of the additions.
+class CompensatedRow {
+ public:
+  explicit CompensatedRow(const RowVector& start) : high_(start), low_(RowVector::Zero(start.size())) {}
+
+  // += x w[n], where w are float32 numbers: both parts of a split x give exact products.
+  void Add(double x, double x_low, const double* w) {
+    const Pair part = Split(x);
+    double* const high = high_.data();
+    double* const low = low_.data();
+    for (Index n = 0; n < high_.size(); ++n) {
+      const Pair first = TwoSum(high[n], part.high * w[n]);
+      const Pair second = TwoSum(first.high, part.low * w[n]);
+      high[n] = second.high;
+      low[n] += (first.low + second.low) + x_low * w[n];
+    }
+  }
+  // += x y[n], where y are pairs.
+  void Add(double x, double x_low, const double* y, const double* y_low) {
+    double* const high = high_.data();
+    double* const low = low_.data();
+    for (Index n = 0; n < high_.size(); ++n) {
+      const Pair product = TwoProduct(x, y[n]);
+      const Pair sum = TwoSum(high[n], product.high);
+      high[n] = sum.high;
+      low[n] += (sum.low + product.low) + (x * y_low[n] + x_low * y[n]);
+    }
+  }
+  void Store(Index row, PairedRows& out) const {
+    for (Index n = 0; n < high_.size(); ++n) {
+      const Pair sum = TwoSum(high_[n], low_[n]);
+      out.spline(row, n) = sum.high;
+      out.low(row, n) = sum.low;
+    }
+  }
+
+ private:
+  RowVector high_, low_;
+};
+
+// f(pair, row, column) in place of every number of the spline.
+template <typename F>
+void ForEachPair(PairedRows& x, const F& f) {
+  for (Index r = 0; r < x.rows(); ++r) {
+    for (Index c = 0; c < x.cols(); ++c) {
+      const Pair result = f(Pair{x.spline(r, c), x.low(r, c)}, r, c);
+      const Pair normal = TwoSum(result.high, result.low);
+      x.spline(r, c) = normal.high;
+      x.low(r, c) = normal.low;
+    }
+  }
+}
+
+Pair Times(const Pair& x, double factor) {
+  const Pair product = TwoProduct(x.high, factor);
+  return {product.high, product.low + x.low * factor};
+}
+
+Pair Plus(const Pair& a, const Pair& b) {
+  const Pair sum = TwoSum(a.high, b.high);
+  return {sum.high, sum.low + (a.low + b.low)};
 }
 
 // SoftPlus_beta(x) - ReLU(x) at |x| = distance.
@@ -63,7 +137,7 @@ double LargestAtGate(bool open, double distance, double bound, double beta) {
 
 PairedRows PairedRows::Zero(Index rows, Index cols) {
   const Numbers zero = Numbers::Zero(rows, cols);
-  return {zero, zero, zero, {zero, zero}};
+  return {zero, zero, zero, zero, {zero, zero}};
 }
 
 PairedRows PairedRows::Common(Numbers exact) {
@@ -73,20 +147,44 @@ PairedRows PairedRows::Common(Numbers exact) {
   return rows;
 }
 
+void PairedRows::SetBlock(Index row, Index col, const PairedRows& block) {
+  const auto set = [&](Numbers& all, const Numbers& part) {
+    all.block(row, col, part.rows(), part.cols()) = part;
+  };
+  set(spline, block.spline);
+  set(low, block.low);
+  set(rounding, block.rounding);
+  set(smoothed, block.smoothed);
+  for (const GateRule rule : kGateRules) set(bound[rule], block.bound[rule]);
+}
+
+void PairedRows::ClearTail(Index row, Index count) {
+  for (Numbers* const m : {&spline, &low, &rounding, &smoothed, &bound[kUniform], &bound[kAtGates]})
+    m->row(row).tail(count).setZero();
+}
+
 PairedRows Apply(const AffineMap& map, const PairedRows& x) {
   const auto inner = static_cast<Index>(map.weight.inner()), outer = static_cast<Index>(map.weight.outer());
-  Eigen::MatrixXd weight(inner, outer);
+  Numbers weight(inner, outer);
   std::vector<float> column(static_cast<size_t>(inner));
   for (Index n = 0; n < outer; ++n) {
     map.weight.Column(static_cast<size_t>(n), column.data());
     weight.col(n) = Eigen::Map<const Eigen::VectorXf>(column.data(), inner).cast<double>();
   }
   const RowVector bias = Widened(map.bias, outer);
-  PairedRows y;
-  y.spline = (x.spline * weight).rowwise() + bias;
+  PairedRows y = PairedRows::Zero(x.rows(), outer);
+  for (Index r = 0; r < x.rows(); ++r) {
+    CompensatedRow sums(bias);
+    for (Index k = 0; k < inner; ++k) {
+      // Closed gates.
+      if (x.spline(r, k) != 0) sums.Add(x.spline(r, k), x.low(r, k), weight.row(k).data());
+    }
+    sums.Store(r, y);
+  }
   y.smoothed = (x.smoothed * weight).rowwise() + bias;
   weight = weight.cwiseAbs().eval();
-  y.rounding = Up((Errors(x, inner + 1) * weight).rowwise() + Slack(inner + 1) * bias.cwiseAbs(), inner + 1);
+  y.rounding =
+      Up((Errors(x, inner + 1) * weight).rowwise() + PairSlack(inner + 1) * bias.cwiseAbs(), inner + 1);
   for (const GateRule rule : kGateRules) y.bound[rule] = Up(x.bound[rule] * weight, inner);
   return y;
 }
@@ -97,21 +195,30 @@ PairedRows Apply(const NormWeights& norm, const PairedRows& x) {
   const auto times = [](const Numbers& m, const RowVector& w) -> Numbers {
     return (m.array().rowwise() * w.array()).matrix();
   };
-  PairedRows y;
-  y.spline = times(x.spline, weight).rowwise() + bias;
+  PairedRows y = x;
+  ForEachPair(y, [&](const Pair& each, Index, Index c) {
+    return Plus(Times(each, weight[c]), {bias[c], 0});
+  });
   y.smoothed = times(x.smoothed, weight).rowwise() + bias;
-  y.rounding = Up(times(Errors(x, 2), magnitude).rowwise() + Slack(2) * bias.cwiseAbs(), 2);
+  y.rounding = Up(times(Errors(x, 2), magnitude).rowwise() + PairSlack(2) * bias.cwiseAbs(), 2);
   for (const GateRule rule : kGateRules) y.bound[rule] = Up(times(x.bound[rule], magnitude), 1);
   return y;
 }
 
 PairedRows Product(const PairedRows& a, const PairedRows& b) {
   const Index inner = a.cols();
-  const Numbers magnitude_a = Magnitudes(a), magnitude_b = Magnitudes(b);
-  PairedRows c;
-  c.spline = a.spline * b.spline;
+  PairedRows c = PairedRows::Zero(a.rows(), b.cols());
+  for (Index r = 0; r < a.rows(); ++r) {
+    CompensatedRow sums(RowVector::Zero(b.cols()));
+    for (Index k = 0; k < inner; ++k) {
+      if (a.spline(r, k) != 0)
+        sums.Add(a.spline(r, k), a.low(r, k), b.spline.row(k).data(), b.low.row(k).data());
+    }
+    sums.Store(r, c);
+  }
   c.smoothed = a.smoothed * b.smoothed;
-  c.rounding = Up(Errors(a, inner) * magnitude_b + a.spline.cwiseAbs() * b.rounding, 2 * inner);
+  const Numbers magnitude_a = Magnitudes(a), magnitude_b = Magnitudes(b);
+  c.rounding = Up(Errors(a, inner) * magnitude_b + magnitude_a * b.rounding, 2 * inner);
   for (const GateRule rule : kGateRules) {
     const Numbers reach = magnitude_b + b.bound[rule];  // of the smoothed model's numbers
     c.bound[rule] = Up(a.bound[rule] * reach + magnitude_a * b.bound[rule], 2 * inner);
@@ -120,35 +227,50 @@ PairedRows Product(const PairedRows& a, const PairedRows& b) {
 }
 
 PairedRows Sum(const PairedRows& a, const PairedRows& b) {
-  PairedRows sum;
-  sum.spline = a.spline + b.spline;
-  sum.smoothed = a.smoothed + b.smoothed;
-  sum.rounding = Up(a.rounding + b.rounding + Slack(1) * sum.spline.cwiseAbs(), 2);
+  PairedRows sum = a;
+  ForEachPair(sum, [&](const Pair& each, Index r, Index c) {
+    return Plus(each, {b.spline(r, c), b.low(r, c)});
+  });
+  sum.smoothed += b.smoothed;
+  sum.rounding = Up(Errors(a, 1) + Errors(b, 1), 2);
   for (const GateRule rule : kGateRules) sum.bound[rule] = Up(a.bound[rule] + b.bound[rule], 1);
   return sum;
 }
 
 PairedRows Scaled(double factor, PairedRows x) {
-  x.spline *= factor;
+  x.rounding = Up(std::abs(factor) * Errors(x, 1), 2);
+  ForEachPair(x, [&](const Pair& each, Index, Index) { return Times(each, factor); });
   x.smoothed *= factor;
-  x.rounding = Up(std::abs(factor) * x.rounding + Slack(1) * x.spline.cwiseAbs(), 2);
   for (Numbers& bound : x.bound) bound = Up(std::abs(factor) * bound, 1);
   return x;
 }
 
 PairedRows Divided(PairedRows x, const Eigen::ArrayXd& divisors) {
-  x.ForEach([&](Numbers& m) { m.array().colwise() /= divisors; });
-  x.rounding = Up(x.rounding + Slack(1) * x.spline.cwiseAbs(), 2);
-  for (Numbers& bound : x.bound) bound = Up(bound, 1);
+  const auto divide = [&](const Numbers& m) -> Numbers { return (m.array().colwise() / divisors).matrix(); };
+  x.rounding = Up(divide(Errors(x, 1)), 2);
+  ForEachPair(x, [&](const Pair& each, Index r, Index) -> Pair {
+    const double quotient = each.high / divisors[r];
+    const double rest = std::fma(-quotient, divisors[r], each.high);  // exact
+    return {quotient, (rest + each.low) / divisors[r]};
+  });
+  x.smoothed = divide(x.smoothed);
+  for (Numbers& bound : x.bound) bound = Up(divide(bound), 1);
   return x;
 }
 
 PairedRows ColumnSums(const PairedRows& x) {
   const Index n = x.rows();
   const auto sums = [](const Numbers& m) -> Numbers { return m.colwise().sum(); };
-  PairedRows sum = x.Map(sums);
+  PairedRows sum = x.Block(0, 1, 0, x.cols());
+  for (Index r = 1; r < n; ++r) {
+    ForEachPair(sum, [&](const Pair& each, Index, Index c) {
+      return Plus(each, {x.spline(r, c), x.low(r, c)});
+    });
+  }
+  sum.smoothed = sums(x.smoothed);
+  // Each of n additions is off by a few kUnit^2 times what has been summed so far.
   sum.rounding = Up(sums(Errors(x, n)), n + 1);
-  for (Numbers& bound : sum.bound) bound = Up(bound, n);
+  for (const GateRule rule : kGateRules) sum.bound[rule] = Up(sums(x.bound[rule]), n);
   return sum;
 }
 
@@ -159,13 +281,16 @@ PairedRows Gated(double beta, PairedRows x) {
       double& s = x.spline(r, c);
       double& smoothed = x.smoothed(r, c);
       double& bound = x.bound[kAtGates](r, c);
-      const double distance = std::max(std::abs(s) - x.rounding(r, c), 0.0) * (1 - 4 * kUnit);
+      // The second part of the pair is below kUnit |s|.
+      const double distance =
+          std::max(std::abs(s) * (1 - 4 * kUnit) - x.rounding(r, c), 0.0) * (1 - 4 * kUnit);
       bound = LargestAtGate(s > 0 && distance > 0, distance, bound, beta);
       smoothed = std::max(smoothed, 0.0) + Excess(std::abs(smoothed), beta);
-      // An open gate passes the argument's rounding error, a closed one does not. Without this the errors of
-      // seven layers with 1 % open gates, multiplied by all magnitudes, would leave no argument's sign certain.
-      if (s < 0 && distance > 0) x.rounding(r, c) = 0;
-      s = std::max(s, 0.0);
+      if (s > 0) continue;
+      // An open gate passes the argument's rounding error, a closed one does not, if it is certainly closed.
+      if (distance > 0) x.rounding(r, c) = 0;
+      s = 0;
+      x.low(r, c) = 0;
     }
   }
   x.bound[kUniform] = Up((x.bound[kUniform].array() + uniform).matrix(), 1);

@@ -152,16 +152,10 @@ class Comparison {
       for (Index first = 0; first < x.rows(); first += kQueryBlock) {
         const Index count = std::min(kQueryBlock, x.rows() - first);
         const Index keys = causal ? first + count : memory.rows();
-        const PairedRows block =
+        attended.SetBlock(
+            first, column,
             AttendBlock(query.Block(first, count, column, width), key.Block(0, keys, column, width),
-                        value.Block(0, keys, column, width), first, causal);
-        const auto store = [&](Numbers& all, const Numbers& part) {
-          all.block(first, column, count, width) = part;
-        };
-        store(attended.spline, block.spline);
-        store(attended.rounding, block.rounding);
-        store(attended.smoothed, block.smoothed);
-        for (const GateRule rule : kGateRules) store(attended.bound[rule], block.bound[rule]);
+                        value.Block(0, keys, column, width), first, causal));
       }
     }
     return Apply(weights.output, attended);
@@ -175,7 +169,7 @@ class Comparison {
       for (Index r = 0; r < weight.rows(); ++r) {
         const Index seen = first + r + 1;
         visible[r] = static_cast<double>(seen);
-        weight.ForEach([&](Numbers& m) { m.row(r).tail(m.cols() - seen).setZero(); });
+        weight.ClearTail(r, weight.cols() - seen);
       }
     }
     PairedRows out = Product(weight, value);
@@ -220,7 +214,7 @@ absl::StatusOr<SmoothingComparison> CompareDecoder(const ModelWeights& weights, 
 
 size_t ComparisonBytes(const ModelConfig& config, size_t source, size_t target) {
   const size_t tokens = source + target;
-  constexpr size_t kMembers = 5;  // of PairedRows
+  constexpr size_t kMembers = 6;  // of PairedRows
   // Input, branch and sum; query, key, value and what is attended; units, twice.
   const size_t row = 4 * config.hidden_size + 4 * config.attention_size() + 2 * config.intermediate_size;
   const size_t widest = std::max({config.hidden_size, config.attention_size(), config.head.size});
