@@ -62,7 +62,7 @@ using MemoryCharge = std::shared_ptr<const void>;
 
 // How far a smoothed model's output is from its spline's at one sequence (smoothing_bound.h).
 struct SmoothingError {
-  // For each row of the output, the largest over its columns: |smoothed - spline|, both in float64; its bound
+  // For each row of the output, the largest over its columns: |smoothed - spline|; its bound
   // with ln 2 / beta a gate; its bound with each gate by its own argument.
   std::vector<double> measured, proven, proven_at_gates;
   double largest_output = 0;  // max |spline| over all rows, for comparison

@@ -16,8 +16,8 @@ namespace splineserve {
 
 struct EngineOptions;
 
-// Estimated multiply-adds (WorkOf) of a request whose smoothing error may be asked for. It costs five times
-// as many in float64, at 1 to 2 G a second: about a second of one thread.
+// Estimated multiply-adds (WorkOf) of a request whose smoothing error may be asked for: at 0.4 G a second,
+// under a second of one thread.
 inline constexpr double kMaxSmoothingWork = 0x1p28;
 
 // INVALID_ARGUMENT unless the model is a smoothing, in float32, and the request's work is at most

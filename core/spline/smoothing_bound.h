@@ -19,10 +19,11 @@
 // is SoftPlus_beta(s + e_s), which is next to nothing unless e_s reaches across zero. It never exceeds e_s +
 // ln 2 / beta.
 //
-// Both are theorems about exact arithmetic, so the float64 arithmetic that evaluates them is accounted for:
-// the spline's numbers carry a bound on their own rounding errors (running error analysis: Higham, "Accuracy
-// and Stability of Numerical Algorithms", section 3.3), magnitudes are taken with it, and every sum for a
-// bound is rounded up. What the served model's float32 arithmetic adds is not in these bounds.
+// Both are theorems about exact arithmetic, so the arithmetic that evaluates them is accounted for: the
+// spline's numbers are pairs of float64 numbers (compensated.h) with a bound on their own rounding errors
+// (running error analysis: Higham, "Accuracy and Stability of Numerical Algorithms", section 3.3), magnitudes
+// are taken with it, and every sum for a bound is rounded up. What the served model's float32 arithmetic adds
+// is not in these bounds.
 #ifndef SPLINESERVE_CORE_SPLINE_SMOOTHING_BOUND_H_
 #define SPLINESERVE_CORE_SPLINE_SMOOTHING_BOUND_H_
 
@@ -40,7 +41,8 @@ namespace splineserve {
 // Output rows of one sequence, [rows, cols] row-major each.
 struct SmoothingComparison {
   size_t rows = 0, cols = 0;
-  std::vector<double> spline, smoothed;  // both functions in float64
+  std::vector<double> spline;    // pairs, rounded to float64
+  std::vector<double> smoothed;  // evaluated in float64: off by some 1e-13 of the largest numbers
   // |smoothed - spline| is at most this, each number by itself; infinite where the bound overflows float64.
   std::vector<double> proven;           // ln 2 / beta a gate
   std::vector<double> proven_at_gates;  // each gate by its own argument; never larger
@@ -54,8 +56,8 @@ struct SmoothingComparison {
 // PRECONDITION for weights in lower precision and for norms that are not affine; OUT_OF_RANGE if a value of
 // one of the functions overflows float64. Throws std::bad_alloc.
 //
-// Single-threaded; thread-safe. Cost: five products in float64 for each of the evaluation's, 1 to 2 G
-// multiply-adds a second; memory ComparisonBytes.
+// Single-threaded; thread-safe. Cost: a compensated product and four in float64 for each of the evaluation's,
+// 0.4 G of its multiply-adds a second; memory ComparisonBytes.
 absl::StatusOr<SmoothingComparison> CompareEncoder(const ModelWeights& weights, float beta,
                                                    const SequenceInput& input, bool head,
                                                    absl::FunctionRef<absl::Status()> check);
