@@ -31,6 +31,10 @@ SmoothingError Summary(const SmoothingComparison& comparison) {
   return error;
 }
 
+size_t InputBytes(const CheckedSequence& sequence) {
+  return sequence.ids.size() * sizeof(int32_t) + sequence.vectors.values.size() * sizeof(float);
+}
+
 // compare(i) for every sequence.
 template <typename Compare>
 absl::StatusOr<std::vector<SmoothingError>> ForAll(size_t sequences, const char* field,
@@ -51,7 +55,7 @@ absl::StatusOr<std::vector<SmoothingError>> ForAll(size_t sequences, const char*
 
 }  // namespace
 
-absl::Status CheckSmoothingError(const LoadedModel& model, const Work& work) {
+absl::Status AdmitSmoothingError(const LoadedModel& model, CheckedEvaluation& checked) {
   const auto invalid = [](const std::string& expected, const std::string& found) {
     return absl::InvalidArgumentError(
         absl::StrCat("smoothing_error: expected ", expected, ", found ", found));
@@ -64,10 +68,24 @@ absl::Status CheckSmoothingError(const LoadedModel& model, const Work& work) {
     return invalid("a model in float32, whose weights are the spline's",
                    absl::StrCat(model.name(), " in ", PrecisionName(model.precision())));
   }
-  if (work.multiply_adds > kMaxSmoothingWork) {
+  const double work = checked.total.multiply_adds;
+  if (work > kMaxSmoothingWork) {
     return invalid(absl::StrFormat("at most %.0f multiply-adds in a request", kMaxSmoothingWork),
-                   absl::StrFormat("about %.3g (fewer or shorter sequences take fewer)", work.multiply_adds));
+                   absl::StrFormat("about %.3g (fewer or shorter sequences take fewer)", work));
   }
+  // The inputs once more, the numbers of one sequence after the other, and three errors a row of the output,
+  // in the result and in the message made of it.
+  size_t longest_source = 0, longest_target = 0;
+  for (const CheckedSequence& source : checked.sources) {
+    checked.bytes += InputBytes(source);
+    longest_source = std::max(longest_source, source.length());
+  }
+  for (const CheckedSequence& target : checked.targets) {
+    checked.bytes += InputBytes(target);
+    longest_target = std::max(longest_target, target.length());
+  }
+  checked.bytes += ComparisonBytes(model.config(), longest_source, longest_target) +
+                   checked.total.tokens * 6 * sizeof(double);
   return absl::OkStatus();
 }
 

@@ -8,21 +8,22 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "core/engine/chunk.h"
 #include "core/engine/loaded_model.h"
 #include "core/engine/request.h"
 
 namespace splineserve {
 
+struct CheckedEvaluation;
 struct EngineOptions;
 
 // Estimated multiply-adds (WorkOf) of a request whose smoothing error may be asked for: at 0.4 G a second,
 // under a second of one thread.
 inline constexpr double kMaxSmoothingWork = 0x1p28;
 
-// INVALID_ARGUMENT unless the model is a smoothing, in float32, and the request's work is at most
-// kMaxSmoothingWork.
-absl::Status CheckSmoothingError(const LoadedModel& model, const Work& work);
+// Part of checking a request (validation.h): INVALID_ARGUMENT unless the model is a smoothing, in float32,
+// and the request's work is at most kMaxSmoothingWork. Adds what MeasureSmoothing holds to the request's
+// bytes.
+absl::Status AdmitSmoothingError(const LoadedModel& model, CheckedEvaluation& checked);
 
 // One for each sequence of the request, for the output that it asks for. A pure function: thread-safe, on the
 // calling thread, which should be neither gRPC's nor the executor's. INVALID_ARGUMENT as Engine::Encode and

@@ -12,7 +12,6 @@
 #include "core/model/head.h"
 #include "core/model/key_value_cache.h"
 #include "core/spline/piece.h"
-#include "core/spline/smoothing_bound.h"
 
 namespace splineserve {
 namespace {
@@ -221,23 +220,6 @@ size_t SequenceBytes(const CheckedSequence& sequence) {
   return sequence.ids.size() * sizeof(int32_t) + sequence.vectors.values.size() * sizeof(float);
 }
 
-// Whether the smoothing error may be asked for; what it holds is charged: the inputs once more, and the
-// numbers of one sequence after the other.
-absl::Status AddSmoothingError(const LoadedModel& model, CheckedEvaluation& checked) {
-  SPLINESERVE_RETURN_IF_ERROR(CheckSmoothingError(model, checked.total));
-  size_t longest_source = 0, longest_target = 0;
-  for (const CheckedSequence& source : checked.sources) {
-    checked.bytes += SequenceBytes(source);
-    longest_source = std::max(longest_source, source.length());
-  }
-  for (const CheckedSequence& target : checked.targets) {
-    checked.bytes += SequenceBytes(target);
-    longest_target = std::max(longest_target, target.length());
-  }
-  checked.bytes += ComparisonBytes(model.config(), longest_source, longest_target);
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 SequenceInput CheckedSequence::input() const {
@@ -276,7 +258,7 @@ absl::StatusOr<CheckedEvaluation> CheckEncode(const LoadedModel& model, EncodeRe
                                    : OutputBytes(n, config.hidden_size)) +
                      n * PieceBytes(config, checked.pieces, config.num_encoder_layers, n, 0);
   }
-  if (request.smoothing_error) SPLINESERVE_RETURN_IF_ERROR(AddSmoothingError(model, checked));
+  if (request.smoothing_error) SPLINESERVE_RETURN_IF_ERROR(AdmitSmoothingError(model, checked));
   return checked;
 }
 
@@ -317,7 +299,7 @@ absl::StatusOr<CheckedEvaluation> CheckDecode(const LoadedModel& model, DecodeRe
                      KeyValueCache::BytesForTokens(config, n, m) +
                      (m == 0 ? 0 : SequenceBytes(checked.sources[i]));
   }
-  if (request.smoothing_error) SPLINESERVE_RETURN_IF_ERROR(AddSmoothingError(model, checked));
+  if (request.smoothing_error) SPLINESERVE_RETURN_IF_ERROR(AdmitSmoothingError(model, checked));
   return checked;
 }
 

@@ -2,9 +2,9 @@
 // operations of a model do to them. Internal to smoothing_bound.cc, whose header has the rules.
 //
 // The spline's numbers are pairs of float64 numbers. Their rounding errors, bounded by magnitudes as
-// everything here, grow by a factor of 10^3 and more a layer: in plain float64 the bound of `g2p` (7 layers)
-// leaves few signs of the last gates' arguments certain, and the bound at the gates is 10^28 where it now is
-// 10^-46 (beta 10^6).
+// everything here, grow by a factor of 10^3 and more a layer: in plain float64 the errors of `g2p` (7 layers)
+// leave few signs of the last gates' arguments certain, and a bound at the gates is 10^28 where it now is
+// 10^-284 (one word, beta 10^7).
 #ifndef SPLINESERVE_CORE_SPLINE_PAIRED_ROWS_H_
 #define SPLINESERVE_CORE_SPLINE_PAIRED_ROWS_H_
 

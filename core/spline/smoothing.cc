@@ -51,7 +51,7 @@ absl::StatusOr<ModelConfig> Smoothed(ModelConfig config, float beta) {
 
 std::string BetaText(float beta) {
   constexpr float kWhole = 1e9f;
-  if (beta < kWhole && beta == std::floor(beta)) return absl::StrCat(static_cast<int64_t>(beta));
+  if (beta >= 1 && beta < kWhole && beta == std::floor(beta)) return absl::StrCat(static_cast<int64_t>(beta));
   for (int digits = 1; digits < 9; ++digits) {
     const std::string text = absl::StrFormat("%.*g", digits, beta);
     float value = 0;
