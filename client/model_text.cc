@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/smoothing_text.h"
 #include "client/table.h"
 
 namespace splineserve::client {
@@ -79,6 +80,7 @@ std::string ModelText(const v1::ModelInfo& model) {
   add("digest", model.digest());
   add("architecture", ArchitectureText(model));
   add("spline class", v1::ModelInfo::SplineClass_Name(model.spline_class()));
+  if (model.has_smoothing()) add("smoothing", SmoothingText(model.smoothing()));
   if (model.degree_bound() > 0)
     add("degree bound", absl::StrCat(DegreeText(model.degree_bound()), ", on one piece"));
   add("layers",

@@ -140,6 +140,7 @@ absl::StatusOr<EncodeRequest> FromProto(const v1::EncodeRequest& request) {
   SPLINESERVE_ASSIGN_OR_RETURN(result.inputs, ToSequences(request.inputs(), "inputs"));
   SPLINESERVE_ASSIGN_OR_RETURN(result.output, ToOutputKind(request.output(), "output"));
   SPLINESERVE_ASSIGN_OR_RETURN(result.pieces, ToPieceOptions(request.pieces()));
+  result.smoothing_error = request.smoothing_error();
   return result;
 }
 
@@ -149,6 +150,7 @@ absl::StatusOr<DecodeRequest> FromProto(const v1::DecodeRequest& request) {
   SPLINESERVE_ASSIGN_OR_RETURN(result.targets, ToSequences(request.targets(), "targets"));
   SPLINESERVE_ASSIGN_OR_RETURN(result.output, ToOutputKind(request.output(), "output"));
   SPLINESERVE_ASSIGN_OR_RETURN(result.pieces, ToPieceOptions(request.pieces()));
+  result.smoothing_error = request.smoothing_error();
   return result;
 }
 

@@ -1,5 +1,8 @@
 #include "server/convert_response.h"
 
+#include <algorithm>
+#include <vector>
+
 #include "core/spline/piece.h"
 
 namespace splineserve {
@@ -62,6 +65,7 @@ v1::ServedModel ToServedModel(const LoadedModel& model) {
   out.set_version(static_cast<uint32_t>(model.version()));
   out.set_digest(model.digest());
   out.set_precision(PrecisionName(model.precision()));
+  if (model.smoothing().has_value()) ToProto(*model.smoothing(), out.mutable_smoothing());
   return out;
 }
 
@@ -72,6 +76,25 @@ void ToProto(const SequenceResult& result, bool margins, v1::SequenceResult* out
   output->mutable_values()->Add(result.output.values.begin(), result.output.values.end());
   for (const TokenPiece& piece : result.pieces) ToProto(piece, margins, out->add_pieces());
   out->set_sequence_id(result.sequence_id);
+  if (result.smoothing_error.has_value()) ToProto(*result.smoothing_error, out->mutable_smoothing_error());
+}
+
+void ToProto(const Smoothing& smoothing, v1::Smoothing* out) {
+  out->set_spline(smoothing.spline);
+  out->set_beta(smoothing.beta);
+}
+
+void ToProto(const SmoothingError& error, v1::SmoothingError* out) {
+  const auto largest = [](const std::vector<double>& rows) {
+    return rows.empty() ? 0 : *std::max_element(rows.begin(), rows.end());
+  };
+  out->set_max_measured(largest(error.measured));
+  out->set_max_proven(largest(error.proven));
+  out->set_max_proven_at_gates(largest(error.proven_at_gates));
+  out->set_largest_output(error.largest_output);
+  out->mutable_measured()->Add(error.measured.begin(), error.measured.end());
+  out->mutable_proven()->Add(error.proven.begin(), error.proven.end());
+  out->mutable_proven_at_gates()->Add(error.proven_at_gates.begin(), error.proven_at_gates.end());
 }
 
 void ToProto(const TokenPiece& piece, bool margins, v1::TokenPiece* out) {

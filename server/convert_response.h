@@ -25,6 +25,8 @@ v1::Site::Value ToProto(Site site);
 v1::ModelInfo ToModelInfo(const LoadedModel& model, const ServingFacts& facts);
 void ToProto(const SequenceResult& result, bool margins, v1::SequenceResult* out);
 void ToProto(const TokenPiece& piece, bool margins, v1::TokenPiece* out);
+void ToProto(const Smoothing& smoothing, v1::Smoothing* out);
+void ToProto(const SmoothingError& error, v1::SmoothingError* out);
 void ToProto(const Timing& timing, v1::Timing* out);
 void ToProto(const GenerateEvent& event, bool margins, v1::GenerateResponse* out);  // all but `model`
 

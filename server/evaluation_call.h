@@ -4,6 +4,7 @@
 
 #include <grpcpp/support/server_callback.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "core/base/status_macros.h"
+#include "core/engine/smoothing_report.h"
 #include "server/call.h"
 #include "server/convert_request.h"
 #include "server/monitoring.h"
@@ -46,6 +48,12 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
     margins_ = engine_request.pieces.margins;
     SPLINESERVE_ASSIGN_OR_RETURN(
         monitoring_, Monitoring::Prepare(state_.parts().monitors, *state_.model(), request, engine_request));
+    if (engine_request.smoothing_error) {
+      measure_smoothing_ = [this, request = engine_request] {
+        return MeasureSmoothing(*state_.model(), request, state_.parts().engine.options(),
+                                [this] { return state_.token()->Check(); });
+      };
+    }
     return submit(state_.model(), std::move(engine_request), state_.token(),
                   [this](absl::StatusOr<EvaluationResult> result) { Answer(std::move(result)); });
   }
@@ -54,7 +62,20 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
   // requests.
   void Answer(absl::StatusOr<EvaluationResult> result) {
     auto shared = std::make_shared<absl::StatusOr<EvaluationResult>>(std::move(result));
-    state_.parts().workers.Post([this, shared] { Finish(Convert(*shared)); });
+    state_.parts().workers.Post([this, shared] {
+      if (measure_smoothing_ && shared->ok()) AddSmoothingErrors(*shared);
+      Finish(Convert(*shared));
+    });
+  }
+
+  // Up to a second of work (kMaxSmoothingWork) for those who ask for it.
+  void AddSmoothingErrors(absl::StatusOr<EvaluationResult>& result) const {
+    absl::StatusOr<std::vector<SmoothingError>> errors = measure_smoothing_();
+    if (!errors.ok()) {
+      result = errors.status();
+      return;
+    }
+    for (size_t i = 0; i < errors->size(); ++i) result->results[i].smoothing_error = std::move((*errors)[i]);
   }
 
   grpc::Status Convert(absl::StatusOr<EvaluationResult>& result) {
@@ -81,6 +102,7 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
   Response* const response_;
   bool margins_ = false;
   std::optional<Monitoring> monitoring_;
+  std::function<absl::StatusOr<std::vector<SmoothingError>>()> measure_smoothing_;  // if it is asked for
   MemoryCharge charge_;  // until gRPC has sent the response
 };
 

@@ -115,6 +115,7 @@ v1::ModelInfo ToModelInfo(const LoadedModel& model, const ServingFacts& facts) {
   out.set_weight_bytes(model.weight_bytes());
   out.set_simd_target(facts.simd_target);
   out.set_precision(PrecisionName(model.precision()));
+  if (model.smoothing().has_value()) ToProto(*model.smoothing(), out.mutable_smoothing());
   return out;
 }
 

@@ -21,11 +21,20 @@ std::string Versions(const std::map<uint32_t, ModelRegistry::ModelPtr>& versions
                        [](std::string* out, const auto& entry) { absl::StrAppend(out, entry.first); });
 }
 
+absl::StatusOr<ModelRegistry::ModelPtr> LoadEntry(const RepositoryEntry& entry, const std::string& name,
+                                                  const LoadedModel::LoadOptions& options) {
+  absl::StatusOr<ModelRegistry::ModelPtr> model = LoadedModel::Load(name, entry.version, entry.path, options);
+  if (model.ok()) return model;
+  return absl::Status(model.status().code(), absl::StrCat("model ", entry.name, " version ", entry.version,
+                                                          " (", entry.path, "): ", model.status().message()));
+}
+
 }  // namespace
 
 absl::StatusOr<ModelRegistry> ModelRegistry::Load(const std::string& repository,
                                                   const LoadedModel::LoadOptions& load,
-                                                  const PrecisionChoice& precision) {
+                                                  const PrecisionChoice& precision,
+                                                  const SmoothingChoice& smoothing) {
   SPLINESERVE_ASSIGN_OR_RETURN(const std::vector<RepositoryEntry> entries, ListRepository(repository));
   if (entries.empty()) {
     return absl::NotFoundError(absl::StrCat(
@@ -36,17 +45,30 @@ absl::StatusOr<ModelRegistry> ModelRegistry::Load(const std::string& repository,
     if (names.empty() || names.back() != entry.name) names.push_back(entry.name);
   }
   SPLINESERVE_RETURN_IF_ERROR(precision.CheckModels(names));
+  SPLINESERVE_RETURN_IF_ERROR(smoothing.CheckModels(names));
   ModelRegistry registry;
+  bool smoothed_for_all = false;
   for (const RepositoryEntry& entry : entries) {
     LoadedModel::LoadOptions options = load;
     options.precision = precision.Of(entry.name);
-    absl::StatusOr<ModelPtr> model = LoadedModel::Load(entry.name, entry.version, entry.path, options);
-    if (!model.ok()) {
-      return absl::Status(model.status().code(),
-                          absl::StrCat("model ", entry.name, " version ", entry.version, " (", entry.path,
-                                       "): ", model.status().message()));
+    SPLINESERVE_ASSIGN_OR_RETURN(const ModelPtr model, LoadEntry(entry, entry.name, options));
+    SPLINESERVE_RETURN_IF_ERROR(registry.Add(model));
+    // One that is not named is left alone if it cannot be smoothed.
+    if (!smoothing.Named(entry.name) && !CheckSmoothable(model->config()).ok()) continue;
+    for (const float beta : smoothing.Of(entry.name)) {
+      options.smoothing = Smoothing{entry.name, beta};
+      SPLINESERVE_ASSIGN_OR_RETURN(ModelPtr smoothed,
+                                   LoadEntry(entry, SmoothedName(entry.name, beta), options));
+      SPLINESERVE_RETURN_IF_ERROR(registry.Add(std::move(smoothed)));
+      smoothed_for_all = smoothed_for_all || !smoothing.Named(entry.name);
     }
-    SPLINESERVE_RETURN_IF_ERROR(registry.Add(*std::move(model)));
+  }
+  if (smoothing.for_all() && !smoothed_for_all) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--smoothing \"", smoothing.ToString(),
+                     "\": expected a model of class EXACT with relu gates that has no beta of its own, found "
+                     "none in ",
+                     repository));
   }
   return registry;
 }

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "core/engine/loaded_model.h"
 #include "server/precision_choice.h"
+#include "server/smoothing_choice.h"
 
 namespace splineserve {
 
@@ -21,12 +22,15 @@ class ModelRegistry {
   using ModelPtr = std::shared_ptr<const LoadedModel>;
 
   // Loads every model of the repository, or none: the error is that of ListRepository, NOT_FOUND for a
-  // repository without models, that of `precision` if it is about a model that is not there, or the first bad
-  // model's with its name, version and path before the message. Cost: reading all weights, one model after
-  // the other, each as `load` says, but in the precision chosen for it.
+  // repository without models, that of `precision` or `smoothing` if it is about a model that is not there,
+  // or the first bad model's with its name, version and path before the message; so it is if a model that
+  // `smoothing` names cannot be smoothed, or none can that it does not name. Cost: reading all weights, one
+  // model after the other, each as `load` says, but in the precision chosen for it, and once more for each of
+  // its smoothings, which have memory of their own.
   static absl::StatusOr<ModelRegistry> Load(const std::string& repository,
                                             const LoadedModel::LoadOptions& load = {},
-                                            const PrecisionChoice& precision = {});
+                                            const PrecisionChoice& precision = {},
+                                            const SmoothingChoice& smoothing = {});
 
   // ALREADY_EXISTS if the name has this version.
   absl::Status Add(ModelPtr model);

@@ -24,6 +24,7 @@ constexpr char kFooter[] =
     "  splineserve --model-repository models/repository\n"
     "  splineserve --model-repository /models --listen 127.0.0.1:0 --metrics off --threads 4\n"
     "  splineserve --model-repository models/repository --precision bfloat16,digits=float32\n"
+    "  splineserve --model-repository models/repository --smoothing digits=20,digits=1000\n"
     "  splineserve --check-health 127.0.0.1:8001\n";
 
 // Empty, or what is wrong with `address` as HOST:PORT.
@@ -44,6 +45,7 @@ struct RawOptions {
   ServerOptions options;
   double drain_grace_seconds = 30;
   std::vector<std::string> precision;
+  std::vector<std::string> smoothing;
 };
 
 // Binds every option of the command line to a field of `raw`.
@@ -88,6 +90,13 @@ void Declare(CLI::App& app, RawOptions& raw) {
       ->allow_extra_args(false)
       ->default_str("float32")
       ->type_name("[MODEL=]NAME")
+      ->group("Serving");
+  app.add_option("--smoothing", raw.smoothing,
+                 "serve MODEL@softplusBETA beside MODEL: its weights with SoftPlus of this beta in place of "
+                 "ReLU; without MODEL, beside every EXACT model with relu gates")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("[MODEL=]BETA")
       ->group("Serving");
   add("--drain-grace", raw.drain_grace_seconds, "seconds that running requests have to end after SIGTERM")
       ->check(CLI::Range(0.0, 86400.0))
@@ -159,6 +168,11 @@ std::variant<ServerOptions, EarlyExit> ParseServerOptions(const std::vector<std:
     options.precision = *std::move(precision);
     status = Validate(options);
   }
+  if (status.ok()) {
+    absl::StatusOr<SmoothingChoice> smoothing = SmoothingChoice::Parse(raw.smoothing);
+    status = smoothing.status();
+    if (status.ok()) options.smoothing = *std::move(smoothing);
+  }
   if (!status.ok()) {
     return EarlyExit{2, "", absl::StrCat(status.message(), "\nRun with --help for more information.\n")};
   }
@@ -175,6 +189,7 @@ std::vector<std::pair<std::string, std::string>> DescribeOptions(const ServerOpt
       {"threads", absl::StrCat(engine.threads)},
       {"drain_grace", absl::FormatDuration(options.drain_grace)},
       {"precision", options.precision.ToString()},
+      {"smoothing", options.smoothing.ToString()},
       {"max_queue_requests", absl::StrCat(engine.max_queue_requests)},
       {"max_queue_bytes", absl::StrCat(engine.max_queue_bytes)},
       {"max_batch_tokens", absl::StrCat(engine.max_batch_tokens)},

@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "core/engine/engine.h"
 #include "server/precision_choice.h"
+#include "server/smoothing_choice.h"
 
 namespace splineserve {
 
@@ -25,6 +26,7 @@ struct ServerOptions {
   size_t max_analyses = 64;                     // calls of SplineService under way at a time
   absl::Duration drain_grace = absl::Seconds(30);
   PrecisionChoice precision;
+  SmoothingChoice smoothing;
   std::string log_level = "info";   // trace, debug, info, warn, error, off
   std::string log_format = "text";  // text, json
   std::string simd_target;          // SPLINESERVE_TARGET: a kernel set's name; empty for the best

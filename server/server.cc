@@ -179,8 +179,9 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   load.pool = pool.get();
   // An unknown target is reported below, after the models' own faults.
   if (const auto kernels = SelectKernelSet(options.simd_target); kernels.ok()) load.kernels = *kernels;
-  SPLINESERVE_ASSIGN_OR_RETURN(ModelRegistry registry,
-                               ModelRegistry::Load(options.model_repository, load, options.precision));
+  SPLINESERVE_ASSIGN_OR_RETURN(
+      ModelRegistry registry,
+      ModelRegistry::Load(options.model_repository, load, options.precision, options.smoothing));
   pool.reset();
   SPLINESERVE_ASSIGN_OR_RETURN(std::vector<std::string> monitors, FindMonitorFiles(options.model_repository));
   ServerOptions all = options;

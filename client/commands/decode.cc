@@ -42,6 +42,7 @@ int Run(const Flags& flags, Session& session) {
   request.mutable_sources()->Add(sources->begin(), sources->end());
   request.mutable_targets()->Add(targets->begin(), targets->end());
   request.set_output(flags.output.ToProto());
+  request.set_smoothing_error(flags.output.smoothing_error);
   if (absl::Status status = flags.pieces.Apply(*request.mutable_pieces()); !status.ok()) {
     return session.FailUsage(status, "decode");
   }

@@ -30,6 +30,7 @@ int Run(const Flags& flags, Session& session) {
   *request.mutable_model() = flags.model.ToProto();
   request.mutable_inputs()->Add(inputs->begin(), inputs->end());
   request.set_output(flags.output.ToProto());
+  request.set_smoothing_error(flags.output.smoothing_error);
   if (absl::Status status = flags.pieces.Apply(*request.mutable_pieces()); !status.ok()) {
     return session.FailUsage(status, "encode");
   }
@@ -61,7 +62,9 @@ void AddEncode(CLI::App& app, Session& session) {
                                  "Example:\n"
                                  "  splineserve-client encode g2p --text spline --pieces counts\n"
                                  "  splineserve-client encode digits --vectors digit.csv --pieces counts\n"
-                                 "  splineserve-client encode digits --vectors digit.csv --monitor");
+                                 "  splineserve-client encode digits --vectors digit.csv --monitor\n"
+                                 "  splineserve-client encode digits@softplus1000 --vectors digit.csv "
+                                 "--smoothing-error");
   AddModelFlag(command, flags->model, /*required=*/true);
   AddSequenceFlags(command, flags->inputs, "Input");
   AddOutputFlags(command, flags->output);

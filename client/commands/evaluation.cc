@@ -6,6 +6,7 @@
 #include "client/monitor_text.h"
 #include "client/piece_text.h"
 #include "client/sequence_input.h"
+#include "client/smoothing_text.h"
 
 namespace splineserve::client {
 namespace {
@@ -24,6 +25,9 @@ std::string ResultText(const EvaluationText& how, const v1::Sequence& sequence,
   if (how.is_head) absl::StrAppend(&text, TopClassesText(result.output(), row_labels));
   if (!how.is_head || how.full) absl::StrAppend(&text, MatrixText(result.output(), row_labels, how.full));
   if (result.has_monitor()) absl::StrAppend(&text, "  ", VerdictLine(result.monitor()), "\n");
+  if (result.has_smoothing_error()) {
+    absl::StrAppend(&text, "\n", SmoothingErrorText(result.smoothing_error(), row_labels, how.full, "  "));
+  }
   if (!how.pieces) return text;
   absl::StrAppend(&text, "\n", PieceTable(result.pieces(), labels, "  "));
   if (const std::string line = OpenGatesLine(result.pieces()); !line.empty())
@@ -36,8 +40,9 @@ std::string ResultText(const EvaluationText& how, const v1::Sequence& sequence,
 
 std::string ModelHeading(const v1::ServedModel& model, const v1::ModelInfo& info) {
   return absl::StrCat(model.name(), " version ", model.version(), ", ",
-                      v1::ModelInfo::SplineClass_Name(info.spline_class()), ", ", model.precision(),
-                      ", digest ", model.digest(), "\n");
+                      v1::ModelInfo::SplineClass_Name(info.spline_class()),
+                      model.has_smoothing() ? absl::StrCat(" (", SmoothingText(model.smoothing()), ")") : "",
+                      ", ", model.precision(), ", digest ", model.digest(), "\n");
 }
 
 std::string TimingText(const v1::Timing& timing) {
@@ -56,6 +61,8 @@ std::string EvaluationText::ToString(const v1::ServedModel& model, const std::ve
                     is_head ? "head" : "hidden", " [", output.rows(), ", ", output.cols(), "]\n",
                     ResultText(*this, sequences[static_cast<size_t>(i)], results[i]));
   }
+  if (!results.empty() && results[0].has_smoothing_error())
+    absl::StrAppend(&text, "\n", SmoothingErrorNote());
   if (pieces) absl::StrAppend(&text, "\n", PieceNote(info.spline_class(), info.degree_bound()));
   absl::StrAppend(&text, "\n", TimingText(timing));
   return text;

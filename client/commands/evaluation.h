@@ -11,7 +11,7 @@
 
 namespace splineserve::client {
 
-// "g2p version 1, EXACT, digest 0123..., float32".
+// "g2p version 1, EXACT, float32, digest 0123...", with what it is the smoothing of behind the class.
 std::string ModelHeading(const v1::ServedModel& model, const v1::ModelInfo& info);
 
 // "server: 0.037 ms waiting, 0.295 ms computing, batch of 6 tokens".

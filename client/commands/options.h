@@ -87,6 +87,7 @@ void AddSequenceFlags(CLI::App& command, SequenceFlags& flags, const std::string
 struct OutputFlags {
   std::string output;  // "", "hidden" or "head"
   bool full = false;
+  bool smoothing_error = false;
 
   v1::OutputKind::Value ToProto() const;
 };

@@ -14,6 +14,10 @@ absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadedModel::Load(const std::
                                                                      const std::string& path,
                                                                      const LoadOptions& options) {
   SPLINESERVE_ASSIGN_OR_RETURN(const ModelDirectory directory, ModelDirectory::OpenUnread(path));
+  ModelConfig served = directory.config();
+  if (options.smoothing.has_value()) {
+    SPLINESERVE_ASSIGN_OR_RETURN(served, Smoothed(std::move(served), options.smoothing->beta));
+  }
   std::shared_ptr<LoadedModel> model(new LoadedModel);
   model->name_ = name;
   model->version_ = version;
@@ -34,6 +38,8 @@ absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadedModel::Load(const std::
     for (size_t task = 0; task < tasks; ++task) run(task, 0);
   }
   SPLINESERVE_ASSIGN_OR_RETURN(model->weights_, packer.Finish());
+  model->weights_.config = std::move(served);
+  model->smoothing_ = options.smoothing;
   LowerPrecision(options.precision, model->weights_);
   if (options.kernels != nullptr) MeasureCrossovers(*options.kernels, model->weights_);
   model->vocabulary_ = directory.vocabulary();

@@ -15,6 +15,7 @@
 #include "core/format/vocabulary.h"
 #include "core/model/weights.h"
 #include "core/spline/float64_weights.h"
+#include "core/spline/smoothing.h"
 #include "core/spline/spline_class.h"
 
 namespace splineserve {
@@ -28,9 +29,11 @@ class LoadedModel {
     Precision precision = Precision::kFloat32;
     // Measures on these where sparse products win; null: assume the usual.
     const KernelSet* kernels = nullptr;
+    // SoftPlus in place of ReLU; config() then says so. Weights and digest are the spline's.
+    std::optional<Smoothing> smoothing;
   };
-  // Opens, checks and packs the directory: all or nothing. Errors are ModelDirectory::Open's. Throws
-  // std::bad_alloc.
+  // Opens, checks and packs the directory: all or nothing. Errors are ModelDirectory::Open's and, of a model
+  // that cannot be smoothed, Smoothed's. Throws std::bad_alloc.
   static absl::StatusOr<std::shared_ptr<const LoadedModel>> Load(const std::string& name, int version,
                                                                  const std::string& path,
                                                                  const LoadOptions& options);
@@ -55,6 +58,8 @@ class LoadedModel {
   Precision precision() const { return weights_.precision; }
   SplineClass spline_class() const { return ClassOf(config()); }
   uint64_t degree_bound() const { return DegreeBound(config()); }
+  // Of what this model is the smoothing; nothing if it is served as its directory says.
+  const std::optional<Smoothing>& smoothing() const { return smoothing_; }
   size_t weight_bytes() const { return weight_bytes_; }  // as stored on disk
   size_t parameters() const { return parameters_; }
 
@@ -71,6 +76,7 @@ class LoadedModel {
   ModelWeights weights_;
   std::optional<Vocabulary> vocabulary_, target_vocabulary_;
   std::string digest_;
+  std::optional<Smoothing> smoothing_;
   size_t weight_bytes_ = 0;
   size_t parameters_ = 0;
   mutable std::mutex weights64_mutex_;

@@ -40,6 +40,7 @@ struct EncodeRequest {
   std::vector<Sequence> inputs;  // at least one; results keep their order
   OutputKind output = OutputKind::kDefault;
   PieceOptions pieces;
+  bool smoothing_error = false;  // answered by MeasureSmoothing (smoothing_report.h), not by the engine
 };
 
 struct DecodeRequest {
@@ -47,6 +48,7 @@ struct DecodeRequest {
   std::vector<Sequence> targets;  // at least one; every position is evaluated (teacher forcing)
   OutputKind output = OutputKind::kDefault;
   PieceOptions pieces;
+  bool smoothing_error = false;  // as EncodeRequest's
 };
 
 struct Timing {
@@ -58,10 +60,19 @@ struct Timing {
 // Whoever holds a copy keeps the request's memory counted in the engine's byte budget.
 using MemoryCharge = std::shared_ptr<const void>;
 
+// How far a smoothed model's output is from its spline's at one sequence (smoothing_bound.h).
+struct SmoothingError {
+  // For each row of the output, the largest over its columns: |smoothed - spline|; its bound
+  // with ln 2 / beta a gate; its bound with each gate by its own argument.
+  std::vector<double> measured, proven, proven_at_gates;
+  double largest_output = 0;  // max |spline| over all rows, for comparison
+};
+
 struct SequenceResult {
   Matrix output;                   // [tokens, hidden_size] or head rows ([1, size] where the head pools)
   std::vector<TokenPiece> pieces;  // one per token unless detail is kNone
   std::string sequence_id;         // 16 bytes, or empty
+  std::optional<SmoothingError> smoothing_error;
 };
 
 // Of Encode and Decode.

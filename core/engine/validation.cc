@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
 #include "core/engine/sequence_checker.h"
+#include "core/engine/smoothing_report.h"
 #include "core/model/head.h"
 #include "core/model/key_value_cache.h"
 #include "core/spline/piece.h"
@@ -104,6 +105,7 @@ absl::StatusOr<CheckedEvaluation> CheckEncode(const LoadedModel& model, EncodeRe
                                    : OutputBytes(n, config.hidden_size)) +
                      n * PieceBytes(config, checked.pieces, config.num_encoder_layers, n, 0);
   }
+  if (request.smoothing_error) SPLINESERVE_RETURN_IF_ERROR(AdmitSmoothingError(model, checked));
   return checked;
 }
 
@@ -144,6 +146,7 @@ absl::StatusOr<CheckedEvaluation> CheckDecode(const LoadedModel& model, DecodeRe
                      KeyValueCache::BytesForTokens(config, n, m) +
                      (m == 0 ? 0 : SequenceBytes(checked.sources[i]));
   }
+  if (request.smoothing_error) SPLINESERVE_RETURN_IF_ERROR(AdmitSmoothingError(model, checked));
   return checked;
 }
 

@@ -177,6 +177,25 @@ TEST(Decode, PairsSourcesAndTargets) {
   EXPECT_EQ(outcome.status, kFailedCall);
 }
 
+TEST(SmoothingError, IsAskedForAndShown) {
+  FakeServer server;
+  Outcome outcome = RunCommand({"encode", "pair", "--text", "abc", "--output", "hidden", "--smoothing-error"},
+                               server.address());
+  ASSERT_EQ(outcome.status, kSuccess) << outcome.err;
+  EXPECT_TRUE(server.encode_request().smoothing_error());
+  EXPECT_THAT(outcome.out, HasSubstr("EXACT (SoftPlus with beta 20 for the ReLU of pair), "));
+  EXPECT_THAT(outcome.out, HasSubstr("\n  distance from the spline, whose outputs go up to 4.5\n"));
+  EXPECT_THAT(outcome.out, HasSubstr("evaluated in float64 at the same input"));
+  outcome = RunCommand({"decode", "writer", "--target-text", "ab", "--smoothing-error", "--json"},
+                       server.address());
+  EXPECT_EQ(outcome.status, kSuccess) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("\"max_proven_at_gates\": 10"));
+  outcome = RunCommand({"encode", "pair", "--text", "abc"}, server.address());
+  EXPECT_FALSE(server.encode_request().smoothing_error());
+  EXPECT_THAT(outcome.out, Not(HasSubstr("distance")));
+  EXPECT_THAT(outcome.out, Not(HasSubstr("SoftPlus")));
+}
+
 TEST(Bench, MeasuresAndCountsFailures) {
   FakeServer server;
   const std::string path = WriteFile("bench.txt", "ab\ncde\n");

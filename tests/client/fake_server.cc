@@ -77,7 +77,7 @@ void Evaluate(const v1::Sequence& sequence, bool pooled, const v1::PieceOptions&
   }
 }
 
-void Compare(const v1::MonitorOptions& options, uint32_t input, v1::MonitorVerdict& verdict) {
+void AddVerdict(const v1::MonitorOptions& options, uint32_t input, v1::MonitorVerdict& verdict) {
   const uint32_t distance = input % 4;
   verdict.set_monitor(options.name().empty() ? "only" : options.name());
   verdict.set_gamma(options.has_gamma() ? options.gamma() : 1);
@@ -89,6 +89,24 @@ void Compare(const v1::MonitorOptions& options, uint32_t input, v1::MonitorVerdi
   verdict.mutable_nearest()->set_distance(distance);
   if (distance == 3) return;
   *verdict.mutable_own() = verdict.nearest();
+}
+
+void AddSmoothingError(v1::ServedModel& model,
+                       google::protobuf::RepeatedPtrField<v1::SequenceResult>& results) {
+  model.mutable_smoothing()->set_spline(model.name());
+  model.mutable_smoothing()->set_beta(20);
+  for (v1::SequenceResult& result : results) {
+    v1::SmoothingError& error = *result.mutable_smoothing_error();
+    for (uint32_t row = 0; row < result.output().rows(); ++row) {
+      error.set_max_measured(row);
+      error.set_max_proven_at_gates(10 * row);
+      error.set_max_proven(100 * row);
+      error.add_measured(row);
+      error.add_proven_at_gates(10 * row);
+      error.add_proven(100 * row);
+    }
+    error.set_largest_output(4.5);
+  }
 }
 
 }  // namespace
@@ -191,11 +209,12 @@ grpc::Status FakeServer::Encode(grpc::ServerContext*, const v1::EncodeRequest* r
     v1::SequenceResult& result = *response->add_results();
     Evaluate(input, request->model().name() == "rows", request->pieces(), result);
     if (request->has_monitor()) {
-      Compare(request->monitor(), static_cast<uint32_t>(response->results_size() - 1),
-              *result.mutable_monitor());
+      AddVerdict(request->monitor(), static_cast<uint32_t>(response->results_size() - 1),
+                 *result.mutable_monitor());
     }
   }
   response->mutable_model()->set_name(request->model().name());
+  if (request->smoothing_error()) AddSmoothingError(*response->mutable_model(), *response->mutable_results());
   return grpc::Status::OK;
 }
 
@@ -206,6 +225,7 @@ grpc::Status FakeServer::Decode(grpc::ServerContext*, const v1::DecodeRequest* r
     Evaluate(target, false, request->pieces(), *response->add_results());
   }
   response->mutable_model()->set_name(request->model().name());
+  if (request->smoothing_error()) AddSmoothingError(*response->mutable_model(), *response->mutable_results());
   return grpc::Status::OK;
 }
 

@@ -22,11 +22,13 @@ namespace splineserve::client {
 // Models: "pair" (encoder_decoder over text), "writer" (decoder over text), "ids" (decoder without
 // vocabulary) and "rows" (encoder of vectors with a pooled head of 3). Encode, Decode: rows with the token's
 // number in every column; the text "bad" is INVALID_ARGUMENT, "full" RESOURCE_EXHAUSTED, "stuck" lasts as
-// long as the server. Generate: the letters of the source or prompt in capitals, one a token, with the
-// seed behind where sampling is asked for. RecordPatterns: the monitor grows by a letter for each label,
-// 'a' for 0, or by '.' for each input without one; verdicts accept distances up to gamma or 1, of input i
-// distance i % 4. EvaluateOnPiece: one gate disagrees and one number differs where other gates than the
-// input's own are asked for. Compare: inputs share a piece if their last sequences are as long.
+// long as the server; asked for the smoothing error, they answer as a smoothing of beta 20 whose rows are off
+// by their number, with bounds 10 and 100 times as large. Generate: the letters of the source or prompt in
+// capitals, one a token, with the seed behind where sampling is asked for. RecordPatterns: the monitor grows
+// by a letter for each label, 'a' for 0, or by '.' for each input without one; verdicts accept distances up
+// to gamma or 1, of input i distance i % 4. EvaluateOnPiece: one gate disagrees and one number differs where
+// other gates than the input's own are asked for. Compare: inputs share a piece if their last sequences are
+// as long.
 class FakeServer final : public v1::InferenceService::Service,
                          public v1::ModelService::Service,
                          public v1::MonitorService::Service,

@@ -97,6 +97,27 @@ class Lifecycle(unittest.TestCase):
         self.assertEqual(done.returncode, 2)
         self.assertIn("expected float32, bfloat16 or int8", done.stderr)
 
+    def test_smoothings_beside_their_splines(self) -> None:
+        with Server(SHIPPED, "--smoothing", "digits=20,digits=10000", "--smoothing=words=1e6") as server:
+            self.assertTrue(any(' smoothing="digits=20,digits=10000,words=1000000" ' in line for line in server.log), server.log)
+            names = [model["name"] for model in server.call("ModelService/ListModels", {})["models"]]
+            self.assertEqual(names, ["digits", "digits@softplus10000", "digits@softplus20", "g2p", "words", "words@softplus1000000"])
+            request = {"inputs": [{"vectors": {"rows": 2, "cols": 8, "values": list(range(16))}}], "smoothing_error": True}
+            errors = []
+            for beta in (20, 10000):
+                answer = server.call("InferenceService/Encode", {"model": {"name": f"digits@softplus{beta}"}, **request})
+                self.assertEqual(answer["model"]["smoothing"], {"spline": "digits", "beta": beta})
+                errors.append(answer["results"][0]["smoothing_error"])
+            for error in errors:
+                self.assertLessEqual(error["max_measured"], error["max_proven_at_gates"])
+                self.assertLessEqual(error["max_proven_at_gates"], error["max_proven"])
+            self.assertLess(errors[1]["max_proven"], errors[0]["max_proven"] / 500)
+            self.assertLess(errors[1]["max_measured"], errors[0]["max_measured"] / 500)
+        done = run_server("--model-repository", str(SHIPPED), "--metrics", "off", "--smoothing", "g2q=20")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("which has digits, g2p, words", done.stderr)
+        self.assertEqual(run_server("--model-repository", str(SHIPPED), "--smoothing", "g2p=0").returncode, 2)
+
     def test_bad_starts(self) -> None:
         self.assertEqual(run_server("--no-such-option").returncode, 2)
         self.assertEqual(run_server().returncode, 2)

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/engine/engine.h"
+#include "core/engine/smoothing_report.h"
 #include "server/convert_analysis.h"
 #include "server/convert_request.h"
 #include "server/convert_response.h"
@@ -21,7 +22,8 @@
 namespace splineserve {
 namespace {
 
-constexpr const char* kModels[] = {"encoder", "vectors", "decoder", "translator"};
+constexpr const char* kModels[] = {"encoder",    "vectors",           "decoder",
+                                   "translator", "encoder@softplus5", "translator@softplus5"};
 constexpr size_t kCalls = 5;
 
 void Promise(bool kept) {
@@ -31,7 +33,8 @@ void Promise(bool kept) {
 // Limits small enough that a run takes well under a millisecond.
 struct World {
   testing::TempDir repository = testing::MakeRepository();
-  absl::StatusOr<ModelRegistry> registry = ModelRegistry::Load(repository.path());
+  absl::StatusOr<ModelRegistry> registry = ModelRegistry::Load(
+      repository.path(), {}, {}, SmoothingChoice::Parse({"encoder=5", "translator=5"}).value());
   std::unique_ptr<Engine> engine = Engine::Create({.threads = 1,
                                                    .max_queue_bytes = size_t{1} << 20,
                                                    .max_batch_tokens = 32,
@@ -75,6 +78,27 @@ void CheckAnswer(const LoadedModel& model, const absl::StatusOr<EvaluationResult
   }
 }
 
+// As EvaluationCall does.
+template <typename Request>
+void AddSmoothingErrors(const LoadedModel& model, const Request& request,
+                        absl::StatusOr<EvaluationResult>& result) {
+  if (!request.smoothing_error || !result.ok()) return;
+  auto errors =
+      MeasureSmoothing(model, request, TheWorld().engine->options(), [] { return absl::OkStatus(); });
+  if (!errors.ok()) return CheckRefusal(errors.status());
+  Promise(errors->size() == result->results.size());
+  for (size_t i = 0; i < errors->size(); ++i) {
+    const SmoothingError& error = (*errors)[i];
+    Promise(error.measured.size() == result->results[i].output.rows);
+    for (size_t row = 0; row < error.measured.size(); ++row) {
+      // Rounding apart; not so if a number is NaN.
+      Promise(error.measured[row] <= error.proven_at_gates[row] + 1e-9 * (1 + error.largest_output));
+      Promise(error.proven_at_gates[row] <= error.proven[row] * (1 + 1e-9));
+    }
+    result->results[i].smoothing_error = error;
+  }
+}
+
 template <typename Message>
 bool Parse(const uint8_t* data, size_t size, Message& message) {
   return message.ParseFromArray(data, static_cast<int>(size));
@@ -84,16 +108,18 @@ void FuzzEncode(std::shared_ptr<const LoadedModel> model, const v1::EncodeReques
   auto request = FromProto(message);
   if (!request.ok()) return CheckRefusal(request.status());
   const bool margins = request->pieces.margins;
-  CheckAnswer<v1::EncodeResponse>(*model, TheWorld().engine->EncodeAndWait(model, *std::move(request)),
-                                  margins);
+  auto result = TheWorld().engine->EncodeAndWait(model, *request);
+  AddSmoothingErrors(*model, *request, result);
+  CheckAnswer<v1::EncodeResponse>(*model, result, margins);
 }
 
 void FuzzDecode(std::shared_ptr<const LoadedModel> model, const v1::DecodeRequest& message) {
   auto request = FromProto(message);
   if (!request.ok()) return CheckRefusal(request.status());
   const bool margins = request->pieces.margins;
-  CheckAnswer<v1::DecodeResponse>(*model, TheWorld().engine->DecodeAndWait(model, *std::move(request)),
-                                  margins);
+  auto result = TheWorld().engine->DecodeAndWait(model, *request);
+  AddSmoothingErrors(*model, *request, result);
+  CheckAnswer<v1::DecodeResponse>(*model, result, margins);
 }
 
 void FuzzGenerate(std::shared_ptr<const LoadedModel> model, const v1::GenerateRequest& message) {
@@ -192,6 +218,10 @@ std::vector<std::string> FuzzerSeeds() {
   v1::DecodeRequest translated;
   translated.add_sources()->set_text("ab");
   translated.add_targets()->mutable_tokens()->add_ids(1);
+  v1::EncodeRequest smoothed = encode;
+  smoothed.set_smoothing_error(true);
+  v1::DecodeRequest smoothed_decode = translated;
+  smoothed_decode.set_smoothing_error(true);
   v1::GenerateRequest greedy;
   greedy.mutable_prompt()->set_text("a");
   greedy.set_max_new_tokens(3);
@@ -231,9 +261,10 @@ std::vector<std::string> FuzzerSeeds() {
   v1::CompareRequest compare;
   compare.add_inputs()->mutable_target()->set_text("ab");
   compare.add_inputs()->mutable_target()->mutable_tokens()->add_ids(4);
-  return {seed(0, 0, encode), seed(0, 1, vectors), seed(1, 2, decode), seed(1, 3, translated),
-          seed(2, 2, greedy), seed(2, 3, beam),    seed(2, 2, sample), seed(0, 3, encode),
-          seed(3, 3, own),    seed(3, 1, others),  seed(3, 0, given),  seed(4, 2, compare)};
+  return {seed(0, 0, encode),   seed(0, 1, vectors),        seed(1, 2, decode), seed(1, 3, translated),
+          seed(2, 2, greedy),   seed(2, 3, beam),           seed(2, 2, sample), seed(0, 3, encode),
+          seed(3, 3, own),      seed(3, 1, others),         seed(3, 0, given),  seed(4, 2, compare),
+          seed(0, 4, smoothed), seed(1, 5, smoothed_decode)};
 }
 
 }  // namespace splineserve::testing

@@ -28,8 +28,9 @@ TEST(ConvertRequestTest, EncodeKeepsEverything) {
   const auto request = FromProto(FromJson<v1::EncodeRequest>(R"({"model": {"name": "m"},
       "inputs": [{"text": "ab"}, {"tokens": {"ids": [1, -2]}}, {"vectors": {"rows": 2, "cols": 1, "values": [3, 4]}}, {}],
       "output": "HIDDEN", "pieces": {"detail": "BITS", "layers": [0, 7], "sites": ["FEED_FORWARD", "SELF_ATTENTION"],
-      "margins": true}})"));
+      "margins": true}, "smoothing_error": true})"));
   ASSERT_TRUE(request.ok()) << request.status();
+  EXPECT_TRUE(request->smoothing_error);
   ASSERT_EQ(request->inputs.size(), 4u);
   EXPECT_EQ(std::get<Text>(request->inputs[0]).text, "ab");
   EXPECT_THAT(std::get<TokenIds>(request->inputs[1]).ids, ElementsAre(1, -2));
@@ -50,6 +51,9 @@ TEST(ConvertRequestTest, DefaultsAreTheEngines) {
   ASSERT_TRUE(encode.ok());
   EXPECT_EQ(encode->output, OutputKind::kDefault);
   EXPECT_EQ(encode->pieces.detail, PieceDetail::kNone);
+  EXPECT_FALSE(encode->smoothing_error);
+  EXPECT_FALSE(FromProto(v1::DecodeRequest())->smoothing_error);
+  EXPECT_TRUE(FromProto(FromJson<v1::DecodeRequest>(R"({"smoothing_error": true})"))->smoothing_error);
   const auto generate = FromProto(v1::GenerateRequest());
   ASSERT_TRUE(generate.ok());
   EXPECT_EQ(generate->strategy, GenerationStrategy::kGreedy);
@@ -129,6 +133,23 @@ TEST(ConvertResponseTest, GroupsAreGatheredByLayer) {
   ToProto(piece, /*margins=*/false, &plain);
   EXPECT_FALSE(plain.has_margin());
   EXPECT_FALSE(plain.layers(0).groups(0).has_margin());
+}
+
+TEST(ConvertResponseTest, SmoothingErrorsHaveTheirLargestRows) {
+  SequenceResult result;
+  v1::SequenceResult out;
+  ToProto(result, false, &out);
+  EXPECT_FALSE(out.has_smoothing_error());
+  result.smoothing_error = SmoothingError{{1, 3, 2}, {40, 50, 60}, {9, 8, 7}, 12};
+  ToProto(result, false, &out);
+  const v1::SmoothingError& error = out.smoothing_error();
+  EXPECT_EQ(error.max_measured(), 3);
+  EXPECT_EQ(error.max_proven(), 60);
+  EXPECT_EQ(error.max_proven_at_gates(), 9);
+  EXPECT_EQ(error.largest_output(), 12);
+  EXPECT_THAT(error.measured(), ElementsAre(1, 3, 2));
+  EXPECT_THAT(error.proven(), ElementsAre(40, 50, 60));
+  EXPECT_THAT(error.proven_at_gates(), ElementsAre(9, 8, 7));
 }
 
 TEST(ConvertResponseTest, EventsOfAGeneration) {

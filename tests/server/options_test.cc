@@ -83,6 +83,7 @@ TEST(OptionsTest, HelpAndVersionExitWithZeroAndBadUsageWithTwo) {
   EXPECT_THAT(help.out, HasSubstr("Examples:"));
   EXPECT_THAT(help.out, HasSubstr("SPLINESERVE_TARGET"));
   EXPECT_THAT(help.out, HasSubstr("--precision bfloat16,digits=float32"));
+  EXPECT_THAT(help.out, HasSubstr("--smoothing digits=20,digits=1000"));
   EXPECT_EQ(Exit({"--version"}).status, 0);
 
   EXPECT_THAT(Exit({}).err, HasSubstr("--model-repository is required"));
@@ -154,6 +155,53 @@ TEST(OptionsTest, WrongPrecisionsAreRefusedByName) {
   EXPECT_EQ(Exit({"--model-repository=/m", "--precision", "int8", "stray"}).status, 2);
 }
 
+TEST(OptionsTest, SmoothingsAreChosenForAllModelsAndForOne) {
+  const auto smoothing = [](std::vector<std::string> arguments) {
+    arguments.push_back("--model-repository=/m");
+    return Good(std::move(arguments)).smoothing;
+  };
+  EXPECT_EQ(smoothing({}).ToString(), "none");
+  EXPECT_FALSE(smoothing({}).for_all());
+  EXPECT_THAT(smoothing({}).Of("digits"), ::testing::IsEmpty());
+  for (const std::vector<std::string>& arguments : std::vector<std::vector<std::string>>{
+           {"--smoothing=100,0.5,digits=1000,digits=20"},
+           {"--smoothing", "digits=2e1,1e2", "--smoothing", "5e-1,digits=1000"}}) {
+    const SmoothingChoice choice = smoothing(arguments);
+    EXPECT_THAT(choice.Of("digits"), ::testing::ElementsAre(20, 1000));
+    EXPECT_THAT(choice.Of("words"), ::testing::ElementsAre(0.5f, 100));
+    EXPECT_TRUE(choice.Named("digits"));
+    EXPECT_FALSE(choice.Named("words"));
+    EXPECT_TRUE(choice.for_all());
+    EXPECT_EQ(choice.ToString(), "0.5,100,digits=20,digits=1000");
+  }
+  EXPECT_THAT(smoothing({"--smoothing=a=b=3"}).Of("a=b"), ::testing::ElementsAre(3))
+      << "a folder's name may have one";
+  EXPECT_THAT(DescribeOptions(Good({"--model-repository=/m", "--smoothing=g2p=3"})),
+              ::testing::Contains(std::pair<std::string, std::string>("smoothing", "g2p=3")));
+  EXPECT_EQ(SmoothedName("digits", 20), "digits@softplus20");
+  EXPECT_EQ(SmoothedName("digits", 0.1f), "digits@softplus0.1");
+}
+
+TEST(OptionsTest, WrongSmoothingsAreRefusedByName) {
+  const auto refused = [](const std::string& choices) {
+    const EarlyExit exit = Exit({"--model-repository=/m", "--smoothing=" + choices});
+    EXPECT_EQ(exit.status, 2);
+    return exit.err;
+  };
+  for (const char* wrong :
+       {"0", "-1", "inf", "nan", "1e39", "1e-60", "soft", "g2p=0", "g2p=", "g2p=x", "20,g2p=-3"}) {
+    EXPECT_THAT(refused(wrong), HasSubstr("--smoothing \"")) << wrong;
+    EXPECT_THAT(refused(wrong), HasSubstr("a finite number above 0 in float32, found \"")) << wrong;
+  }
+  EXPECT_THAT(refused("20,g2p=-3"), HasSubstr("\"g2p=-3\""));
+  EXPECT_THAT(refused("=20"), HasSubstr("expected MODEL=BETA, found no model"));
+  EXPECT_THAT(refused("20,2e1"), HasSubstr("beta 20 for all models is already chosen"));
+  EXPECT_THAT(refused("g2p=20,g2p=20.0"), HasSubstr("beta 20 for this model is already chosen"));
+  EXPECT_EQ(Exit({"--model-repository=/m", "--smoothing"}).status, 2);
+  // The word after it is not one more choice.
+  EXPECT_EQ(Exit({"--model-repository=/m", "--smoothing", "20", "30"}).status, 2);
+}
+
 TEST(OptionsTest, CheckHealthNeedsNoModels) {
   EXPECT_EQ(Good({"--check-health=127.0.0.1:8001"}).check_health, "127.0.0.1:8001");
 }
@@ -161,7 +209,7 @@ TEST(OptionsTest, CheckHealthNeedsNoModels) {
 TEST(OptionsTest, DescriptionShowsEveryOption) {
   const auto described = DescribeOptions(Good({"--model-repository=/m", "--metrics=off"}));
   EXPECT_THAT(described, ::testing::Contains(std::pair<std::string, std::string>("metrics", "off")));
-  EXPECT_EQ(described.size(), 21u);
+  EXPECT_EQ(described.size(), 22u);
 }
 
 }  // namespace

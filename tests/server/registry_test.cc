@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "server/logging.h"
 #include "server/status_mapping.h"
 #include "tests/server/test_models.h"
@@ -59,6 +61,74 @@ TEST(ModelRegistryTest, APrecisionForAModelThatIsNotThereIsRefused) {
   EXPECT_EQ(status.message(),
             "--precision \"encodr=int8\": expected a model of the repository, which has decoder, encoder, "
             "translator, vectors");
+}
+
+std::string Loaded(const ModelRegistry& registry) {
+  std::vector<std::string> loaded;
+  for (const ModelRegistry::ModelPtr& model : registry.List()) {
+    const auto& smoothing = model->smoothing();
+    loaded.push_back(absl::StrCat(
+        model->name(), "/", model->version(),
+        smoothing.has_value() ? absl::StrCat(" of ", smoothing->spline, " with ", smoothing->beta) : ""));
+  }
+  return absl::StrJoin(loaded, ", ");
+}
+
+TEST(ModelRegistryTest, SmoothingsAreServedBesideTheirSplines) {
+  const testing::TempDir repository = testing::MakeRepository();
+  const auto load = [&](std::vector<std::string> choices) {
+    return ModelRegistry::Load(repository.path(), {}, {}, SmoothingChoice::Parse(choices).value());
+  };
+  // Of every version; vectors, whose norm is layer_norm, is left alone where it is not named.
+  const auto registry = load({"50", "encoder=2", "encoder=0.5"});
+  ASSERT_TRUE(registry.ok()) << registry.status();
+  EXPECT_EQ(Loaded(*registry),
+            "decoder/1, decoder@softplus50/1 of decoder with 50, encoder/1, encoder/3, "
+            "encoder@softplus0.5/1 of encoder with 0.5, encoder@softplus0.5/3 of encoder with 0.5, "
+            "encoder@softplus2/1 of encoder with 2, encoder@softplus2/3 of encoder with 2, translator/1, "
+            "translator@softplus50/1 of translator with 50, vectors/1");
+  const ModelRegistry::ModelPtr spline = registry->Find("encoder", 3).value();
+  const ModelRegistry::ModelPtr smoothed = registry->Find("encoder@softplus2", 0).value();
+  EXPECT_EQ(spline->spline_class(), SplineClass::kExact);
+  EXPECT_EQ(smoothed->spline_class(), SplineClass::kSmooth);
+  EXPECT_EQ(smoothed->config().softplus_beta, 2.0f);
+  EXPECT_EQ(smoothed->digest(), spline->digest());
+  // Each in the precision of its spline.
+  const auto rounded =
+      ModelRegistry::Load(repository.path(), {}, PrecisionChoice::Parse({"encoder=int8"}).value(),
+                          SmoothingChoice::Parse({"encoder=2", "decoder=2"}).value());
+  ASSERT_TRUE(rounded.ok()) << rounded.status();
+  EXPECT_EQ(rounded->Find("encoder@softplus2", 0).value()->precision(), Precision::kInt8);
+  EXPECT_EQ(rounded->Find("decoder@softplus2", 0).value()->precision(), Precision::kFloat32);
+}
+
+TEST(ModelRegistryTest, WhatCannotBeSmoothedIsRefusedWithItsReason) {
+  const testing::TempDir repository = testing::MakeRepository();
+  const auto refused = [](const testing::TempDir& models, std::vector<std::string> choices) {
+    const absl::Status status =
+        ModelRegistry::Load(models.path(), {}, {}, SmoothingChoice::Parse(choices).value()).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    return std::string(status.message());
+  };
+  EXPECT_THAT(
+      refused(repository, {"vectors=20"}),
+      ::testing::AllOf(HasSubstr("model vectors version 1 ("),
+                       HasSubstr("smoothing: expected a model of class EXACT with relu gates, found class "
+                                 "REGIONAL with norm \"layer_norm\"")));
+  EXPECT_EQ(refused(repository, {"encodr=20"}),
+            "--smoothing \"encodr=20\": expected a model of the repository, which has decoder, encoder, "
+            "translator, vectors");
+  const testing::TempDir regional;
+  testing::AddModel(regional, "vectors", testing::kVectorsConfig, 3);
+  EXPECT_THAT(refused(regional, {"20"}),
+              HasSubstr("expected a model of class EXACT with relu gates that has no "
+                        "beta of its own, found none in "));
+  // The name of a smoothing may be taken.
+  testing::AddModel(repository, "encoder@softplus2", testing::kVectorsConfig, 3);
+  EXPECT_EQ(ModelRegistry::Load(repository.path(), {}, {}, SmoothingChoice::Parse({"encoder=2"}).value())
+                .status()
+                .code(),
+            absl::StatusCode::kAlreadyExists);
 }
 
 TEST(ModelRegistryTest, OneBadModelFailsTheRepositoryAndIsNamed) {

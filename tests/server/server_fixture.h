@@ -37,7 +37,7 @@ class ServerFixture : public ::testing::Test {
 
   void Start(const ServerOptions& options) {
     server_.reset();
-    auto registry = ModelRegistry::Load(repository_.path());
+    auto registry = ModelRegistry::Load(repository_.path(), {}, options.precision, options.smoothing);
     ASSERT_TRUE(registry.ok()) << registry.status();
     auto server = Server::Start(options, *std::move(registry));
     ASSERT_TRUE(server.ok()) << server.status();
