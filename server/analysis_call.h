@@ -92,9 +92,13 @@ class AnalysisCall final : public grpc::ServerUnaryReactor {
     const auto check = [&] { return queue.Check(*state_.token()); };
     if (started_ == absl::InfinitePast()) started_ = absl::Now();
     const absl::Status before = check();
-    absl::StatusOr<bool> done = before;
+    absl::StatusOr<bool> done = false;
     try {
-      if (before.ok()) done = analysis_->RunTurn(check);
+      if (before.ok()) {
+        done = analysis_->RunTurn(check);
+      } else {
+        done = before;
+      }
     } catch (const std::bad_alloc&) {
       done = absl::ResourceExhaustedError("not enough memory for this analysis: ask for less");
     }

@@ -141,6 +141,7 @@ absl::StatusOr<EncodeRequest> FromProto(const v1::EncodeRequest& request) {
   SPLINESERVE_ASSIGN_OR_RETURN(result.output, ToOutputKind(request.output(), "output"));
   SPLINESERVE_ASSIGN_OR_RETURN(result.pieces, ToPieceOptions(request.pieces()));
   result.smoothing_error = request.smoothing_error();
+  if (request.has_float64()) result.float64_gates = request.float64().max_gates();
   return result;
 }
 
@@ -151,6 +152,7 @@ absl::StatusOr<DecodeRequest> FromProto(const v1::DecodeRequest& request) {
   SPLINESERVE_ASSIGN_OR_RETURN(result.output, ToOutputKind(request.output(), "output"));
   SPLINESERVE_ASSIGN_OR_RETURN(result.pieces, ToPieceOptions(request.pieces()));
   result.smoothing_error = request.smoothing_error();
+  if (request.has_float64()) result.float64_gates = request.float64().max_gates();
   return result;
 }
 

@@ -45,6 +45,24 @@ void ToProto(const Hypothesis& hypothesis, bool margins, v1::Hypothesis* out) {
   if (hypothesis.end_piece.has_value()) ToProto(*hypothesis.end_piece, margins, out->mutable_end_piece());
 }
 
+void ToProto(const Float64Result& result, v1::Float64Result* out) {
+  v1::Matrix64* const output = out->mutable_output();
+  output->set_rows(static_cast<uint32_t>(result.rows));
+  output->set_cols(static_cast<uint32_t>(result.cols));
+  output->mutable_values()->Add(result.output.begin(), result.output.end());
+  out->set_bounded(result.bounded);
+  out->set_max_error_bound(result.max_error_bound);
+  out->set_max_difference(result.max_difference);
+  out->set_uncertain_gates(result.uncertain_gates);
+  out->set_gates(result.gates);
+  for (const UncertainGate& gate : result.uncertain) {
+    v1::UncertainGate* const added = out->add_uncertain();
+    ToProto(gate.gate, added->mutable_gate());
+    added->set_argument(gate.argument);
+    added->set_bound(gate.bound);
+  }
+}
+
 }  // namespace
 
 v1::Site::Value ToProto(Site site) {
@@ -57,6 +75,15 @@ v1::Site::Value ToProto(Site site) {
       return v1::Site::FEED_FORWARD;
   }
   return v1::Site::UNSPECIFIED;
+}
+
+void ToProto(const GateId& gate, v1::GateRef* out) {
+  out->set_stack(gate.decoder ? v1::GateRef::DECODER : v1::GateRef::ENCODER);
+  out->set_layer(static_cast<uint32_t>(gate.layer));
+  out->set_site(ToProto(gate.site));
+  out->set_token(static_cast<uint32_t>(gate.token));
+  out->set_head(static_cast<uint32_t>(gate.head));
+  out->set_index(static_cast<uint32_t>(gate.index));
 }
 
 v1::ServedModel ToServedModel(const LoadedModel& model) {
@@ -76,6 +103,7 @@ void ToProto(const SequenceResult& result, bool margins, v1::SequenceResult* out
   output->mutable_values()->Add(result.output.values.begin(), result.output.values.end());
   for (const TokenPiece& piece : result.pieces) ToProto(piece, margins, out->add_pieces());
   out->set_sequence_id(result.sequence_id);
+  if (result.float64.has_value()) ToProto(*result.float64, out->mutable_float64());
   if (result.smoothing_error.has_value()) ToProto(*result.smoothing_error, out->mutable_smoothing_error());
 }
 

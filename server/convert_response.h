@@ -18,6 +18,7 @@ struct ServingFacts {
 };
 
 v1::Site::Value ToProto(Site site);
+void ToProto(const GateId& gate, v1::GateRef* out);
 
 // Pure functions; thread-safe. `margins`: whether the request asked for them.
 v1::ServedModel ToServedModel(const LoadedModel& model);

@@ -104,15 +104,6 @@ void ToProto(const Matrix64& matrix, v1::Matrix64* out) {
   out->mutable_values()->Add(matrix.data(), matrix.data() + matrix.size());
 }
 
-void ToProto(const GateId& gate, v1::GateRef* out) {
-  out->set_stack(gate.decoder ? v1::GateRef::DECODER : v1::GateRef::ENCODER);
-  out->set_layer(static_cast<uint32_t>(gate.layer));
-  out->set_site(ToProto(gate.site));
-  out->set_token(static_cast<uint32_t>(gate.token));
-  out->set_head(static_cast<uint32_t>(gate.head));
-  out->set_index(static_cast<uint32_t>(gate.index));
-}
-
 void ToProto(const TracePiece& piece, const GateLayout& layout, v1::PolynomialBasis::Value basis,
              v1::TracePiece* out) {
   out->set_begin(piece.begin);

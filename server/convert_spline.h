@@ -20,7 +20,6 @@ inline constexpr uint64_t kMaxBernsteinDegree = 30;
 absl::StatusOr<v1::PolynomialBasis::Value> CheckBasis(int basis, uint64_t degree);
 
 void ToProto(const Matrix64& matrix, v1::Matrix64* out);
-void ToProto(const GateId& gate, v1::GateRef* out);
 void ToProto(const TracePiece& piece, const GateLayout& layout, v1::PolynomialBasis::Value basis,
              v1::TracePiece* out);
 void ToProto(const TraceSummary& summary, v1::TraceSummary* out);

@@ -4,14 +4,18 @@
 
 #include <grpcpp/support/server_callback.h>
 
+#include <algorithm>
+#include <cmath>
 #include <functional>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "core/base/status_macros.h"
+#include "core/engine/float64_report.h"
 #include "core/engine/smoothing_report.h"
 #include "server/call.h"
 #include "server/convert_request.h"
@@ -48,10 +52,10 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
     margins_ = engine_request.pieces.margins;
     SPLINESERVE_ASSIGN_OR_RETURN(
         monitoring_, Monitoring::Prepare(state_.parts().monitors, *state_.model(), request, engine_request));
-    if (engine_request.smoothing_error) {
-      measure_smoothing_ = [this, request = engine_request] {
-        return MeasureSmoothing(*state_.model(), request, state_.parts().engine.options(),
-                                [this] { return state_.token()->Check(); });
+    if (engine_request.smoothing_error || engine_request.float64_gates) {
+      SPLINESERVE_ASSIGN_OR_RETURN(admission_, state_.parts().analyses.Admit());
+      analyse_ = [this, request = engine_request](EvaluationResult& result) {
+        return Analyse(request, result);
       };
     }
     return submit(state_.model(), std::move(engine_request), state_.token(),
@@ -59,23 +63,50 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
   }
 
   // From the engine's executor: conversion and serialisation of a large result would hold up all other
-  // requests.
+  // requests, and analyses even more.
   void Answer(absl::StatusOr<EvaluationResult> result) {
     auto shared = std::make_shared<absl::StatusOr<EvaluationResult>>(std::move(result));
-    state_.parts().workers.Post([this, shared] {
-      if (measure_smoothing_ && shared->ok()) AddSmoothingErrors(*shared);
+    if (!analyse_ || !shared->ok()) {
+      state_.parts().workers.Post([this, shared] { Finish(Convert(*shared)); });
+      return;
+    }
+    state_.parts().analyses.Continue([this, shared] {
+      absl::Status status;
+      try {
+        status = analyse_(**shared);
+      } catch (const std::bad_alloc&) {
+        status = absl::ResourceExhaustedError("not enough memory to analyse this request: ask for less");
+      }
+      if (!status.ok()) *shared = status;
+      admission_ = nullptr;
       Finish(Convert(*shared));
     });
   }
 
-  // Up to a second of work (kMaxSmoothingWork) for those who ask for it.
-  void AddSmoothingErrors(absl::StatusOr<EvaluationResult>& result) const {
-    absl::StatusOr<std::vector<SmoothingError>> errors = measure_smoothing_();
-    if (!errors.ok()) {
-      result = errors.status();
-      return;
+  // Smoothing errors and float64, up to seconds of work (kMaxSmoothingWork, kMaxFloat64Work) for those who
+  // ask for them.
+  template <typename Request>
+  absl::Status Analyse(const Request& request, EvaluationResult& result) const {
+    const EngineOptions& limits = state_.parts().engine.options();
+    const auto check = [this] { return state_.parts().analyses.Check(*state_.token()); };
+    if (request.smoothing_error) {
+      SPLINESERVE_ASSIGN_OR_RETURN(std::vector<SmoothingError> errors,
+                                   MeasureSmoothing(*state_.model(), request, limits, check));
+      for (size_t i = 0; i < errors.size(); ++i) result.results[i].smoothing_error = std::move(errors[i]);
     }
-    for (size_t i = 0; i < errors->size(); ++i) result->results[i].smoothing_error = std::move((*errors)[i]);
+    if (request.float64_gates) {
+      SPLINESERVE_ASSIGN_OR_RETURN(std::vector<Float64Result> exact,
+                                   MeasureFloat64(*state_.model(), request, limits, check));
+      for (size_t i = 0; i < exact.size(); ++i) {
+        const std::vector<float>& served = result.results[i].output.values;
+        for (size_t k = 0; k < served.size() && k < exact[i].output.size(); ++k) {
+          exact[i].max_difference = std::max(exact[i].max_difference,
+                                             std::abs(static_cast<double>(served[k]) - exact[i].output[k]));
+        }
+        result.results[i].float64 = std::move(exact[i]);
+      }
+    }
+    return absl::OkStatus();
   }
 
   grpc::Status Convert(absl::StatusOr<EvaluationResult>& result) {
@@ -102,7 +133,8 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
   Response* const response_;
   bool margins_ = false;
   std::optional<Monitoring> monitoring_;
-  std::function<absl::StatusOr<std::vector<SmoothingError>>()> measure_smoothing_;  // if it is asked for
+  std::function<absl::Status(EvaluationResult&)> analyse_;  // if it is asked for
+  AnalysisQueue::Admission admission_;
   MemoryCharge charge_;  // until gRPC has sent the response
 };
 

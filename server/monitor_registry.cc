@@ -67,7 +67,8 @@ absl::Status MonitorRegistry::Add(const std::string& file, const ModelRegistry& 
   const MonitorDescription& description = named->monitor.description();
   bool belongs = false;
   for (const ModelRegistry::ModelPtr& model : models.List()) {
-    if (model->digest() != description.digest) continue;
+    // A smoothing has its spline's digest and no gates.
+    if (model->digest() != description.digest || model->smoothing().has_value()) continue;
     belongs = true;
     if (const absl::Status fits = CheckFits(description, model->config()); !fits.ok()) {
       return absl::InvalidArgumentError(absl::StrCat(file, ": ", std::string(fits.message()), " in model ",
@@ -89,6 +90,10 @@ absl::Status MonitorRegistry::Add(const std::string& file, const ModelRegistry& 
 
 absl::StatusOr<MonitorRegistry::MonitorPtr> MonitorRegistry::Find(const LoadedModel& model, Stack stack,
                                                                   std::string_view name) const {
+  if (model.smoothing().has_value()) {
+    return absl::FailedPreconditionError(absl::StrCat("monitor: expected a model with gates, found ",
+                                                      model.name(), ", a smoothing; ask its spline instead"));
+  }
   std::vector<MonitorPtr> candidates;
   if (const auto same_model = monitors_.find(model.digest()); same_model != monitors_.end()) {
     for (const auto& [known_name, monitor] : same_model->second) {

@@ -2,14 +2,37 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "client/commands/analysis.h"
 #include "client/matrix_text.h"
 #include "client/monitor_text.h"
 #include "client/piece_text.h"
 #include "client/sequence_input.h"
 #include "client/smoothing_text.h"
+#include "client/table.h"
 
 namespace splineserve::client {
 namespace {
+
+constexpr int kUncertainShown = 8;
+
+std::string Float64Text(const v1::Float64Result& result, bool full) {
+  std::string text =
+      absl::StrFormat("  float64: the output above is off by at most %.3g\n", result.max_difference());
+  if (!result.bounded()) return text + "  (no bound: the model is not of class EXACT)\n";
+  absl::StrAppendFormat(&text, "  proven bound of float32's rounding: %.3g\n", result.max_error_bound());
+  absl::StrAppend(&text, "  ", result.uncertain_gates(), " of ", result.gates(),
+                  " gates are within the bound of their rounding and may be on the other side:\n");
+  Table table({{"argument", Align::kRight}, {"bound", Align::kRight}, {"gate"}});
+  const int listed = result.uncertain_size(), shown = full ? listed : std::min(listed, kUncertainShown);
+  for (int i = 0; i < shown; ++i) {
+    const v1::UncertainGate& gate = result.uncertain(i);
+    table.AddRow({absl::StrFormat("%.3g", gate.argument()), absl::StrFormat("%.3g", gate.bound()),
+                  GateName(gate.gate())});
+  }
+  if (shown < listed) table.AddRow({"…", "", absl::StrCat(listed - shown, " more; with --full")});
+  if (listed == 0) return text.substr(0, text.size() - 2) + ".\n";
+  return text + table.ToString("  ");
+}
 
 std::string ResultText(const EvaluationText& how, const v1::Sequence& sequence,
                        const v1::SequenceResult& result) {
@@ -25,6 +48,7 @@ std::string ResultText(const EvaluationText& how, const v1::Sequence& sequence,
   if (how.is_head) absl::StrAppend(&text, TopClassesText(result.output(), row_labels));
   if (!how.is_head || how.full) absl::StrAppend(&text, MatrixText(result.output(), row_labels, how.full));
   if (result.has_monitor()) absl::StrAppend(&text, "  ", VerdictLine(result.monitor()), "\n");
+  if (result.has_float64()) absl::StrAppend(&text, "\n", Float64Text(result.float64(), how.full));
   if (result.has_smoothing_error()) {
     absl::StrAppend(&text, "\n", SmoothingErrorText(result.smoothing_error(), row_labels, how.full, "  "));
   }

@@ -88,6 +88,7 @@ struct OutputFlags {
   std::string output;  // "", "hidden" or "head"
   bool full = false;
   bool smoothing_error = false;
+  bool float64 = false;
 
   v1::OutputKind::Value ToProto() const;
 };

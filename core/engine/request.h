@@ -11,6 +11,7 @@
 #include <variant>
 #include <vector>
 
+#include "core/spline/gate_layout.h"
 #include "core/spline/piece.h"
 
 namespace splineserve {
@@ -40,6 +41,7 @@ struct EncodeRequest {
   std::vector<Sequence> inputs;  // at least one; results keep their order
   OutputKind output = OutputKind::kDefault;
   PieceOptions pieces;
+  std::optional<size_t> float64_gates;  // v1.Float64Options.max_gates; answered by MeasureFloat64
   bool smoothing_error = false;  // answered by MeasureSmoothing (smoothing_report.h), not by the engine
 };
 
@@ -48,7 +50,8 @@ struct DecodeRequest {
   std::vector<Sequence> targets;  // at least one; every position is evaluated (teacher forcing)
   OutputKind output = OutputKind::kDefault;
   PieceOptions pieces;
-  bool smoothing_error = false;  // as EncodeRequest's
+  std::optional<size_t> float64_gates;  // as EncodeRequest's
+  bool smoothing_error = false;         // as EncodeRequest's
 };
 
 struct Timing {
@@ -68,11 +71,31 @@ struct SmoothingError {
   double largest_output = 0;  // max |spline| over all rows, for comparison
 };
 
+// A gate that may be on the other side of its boundary in exact arithmetic.
+struct UncertainGate {
+  GateId gate;
+  double argument = 0;  // by float64
+  double bound = 0;     // of |float32 argument - exact argument|
+};
+
+// v1.Float64Result: one sequence in float64 (float64_report.h).
+struct Float64Result {
+  size_t rows = 0, cols = 0;
+  std::vector<double> output;  // [rows, cols]
+  bool bounded = false;        // EXACT models; else what follows is empty
+  double max_error_bound = 0;
+  double max_difference = 0;  // set where the float32 output is at hand
+  uint64_t uncertain_gates = 0;
+  uint64_t gates = 0;
+  std::vector<UncertainGate> uncertain;
+};
+
 struct SequenceResult {
   Matrix output;                   // [tokens, hidden_size] or head rows ([1, size] where the head pools)
   std::vector<TokenPiece> pieces;  // one per token unless detail is kNone
   std::string sequence_id;         // 16 bytes, or empty
   std::optional<SmoothingError> smoothing_error;
+  std::optional<Float64Result> float64;
 };
 
 // Of Encode and Decode.

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "core/base/status_macros.h"
+#include "core/engine/float64_report.h"
 #include "core/engine/sequence_checker.h"
 #include "core/engine/smoothing_report.h"
 #include "core/model/head.h"
@@ -106,6 +107,8 @@ absl::StatusOr<CheckedEvaluation> CheckEncode(const LoadedModel& model, EncodeRe
                      n * PieceBytes(config, checked.pieces, config.num_encoder_layers, n, 0);
   }
   if (request.smoothing_error) SPLINESERVE_RETURN_IF_ERROR(AdmitSmoothingError(model, checked));
+  if (request.float64_gates)
+    SPLINESERVE_RETURN_IF_ERROR(AdmitFloat64(model, *request.float64_gates, checked));
   return checked;
 }
 
@@ -147,6 +150,8 @@ absl::StatusOr<CheckedEvaluation> CheckDecode(const LoadedModel& model, DecodeRe
                      (m == 0 ? 0 : SequenceBytes(checked.sources[i]));
   }
   if (request.smoothing_error) SPLINESERVE_RETURN_IF_ERROR(AdmitSmoothingError(model, checked));
+  if (request.float64_gates)
+    SPLINESERVE_RETURN_IF_ERROR(AdmitFloat64(model, *request.float64_gates, checked));
   return checked;
 }
 

@@ -109,7 +109,7 @@ class Lifecycle(unittest.TestCase):
                 self.assertEqual(answer["model"]["smoothing"], {"spline": "digits", "beta": beta})
                 errors.append(answer["results"][0]["smoothing_error"])
             for error in errors:
-                self.assertLessEqual(error["max_measured"], error["max_proven_at_gates"])
+                self.assertLessEqual(error["max_measured"], error["max_proven_at_gates"] + 1e-13 * error["largest_output"])
                 self.assertLessEqual(error["max_proven_at_gates"], error["max_proven"])
             self.assertLess(errors[1]["max_proven"], errors[0]["max_proven"] / 500)
             self.assertLess(errors[1]["max_measured"], errors[0]["max_measured"] / 500)

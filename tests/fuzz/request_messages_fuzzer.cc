@@ -14,6 +14,7 @@
 #include "server/convert_analysis.h"
 #include "server/convert_request.h"
 #include "server/convert_response.h"
+#include "server/convert_spline.h"
 #include "server/model_registry.h"
 #include "tests/engine/analysis_runner.h"
 #include "tests/fuzz/fuzzer.h"
@@ -24,7 +25,7 @@ namespace {
 
 constexpr const char* kModels[] = {"encoder",    "vectors",           "decoder",
                                    "translator", "encoder@softplus5", "translator@softplus5"};
-constexpr size_t kCalls = 5;
+constexpr size_t kCalls = 7;
 
 void Promise(bool kept) {
   if (!kept) abort();
@@ -58,6 +59,7 @@ void CheckRefusal(const absl::Status& status) {
   Promise(!status.message().empty());
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kFailedPrecondition:
     case absl::StatusCode::kOutOfRange:
     case absl::StatusCode::kResourceExhausted:
       return;
@@ -161,6 +163,42 @@ void FuzzCompare(std::shared_ptr<const LoadedModel> model, const v1::CompareRequ
   Promise(response.stacks_size() > 0);
 }
 
+void FuzzTrace(std::shared_ptr<const LoadedModel> model, const v1::TraceRequest& message) {
+  auto request = FromProto(message);
+  if (!request.ok()) return CheckRefusal(request.status());
+  const auto basis = CheckBasis(message.basis(), model->degree_bound());
+  if (!basis.ok()) return CheckRefusal(basis.status());
+  auto checked = CheckTrace(*model, *std::move(request), TheWorld().engine->options());
+  if (!checked.ok()) return CheckRefusal(checked.status());
+  auto analysis = TraceAnalysis::Create(model, *std::move(checked));
+  if (!analysis.ok()) return CheckRefusal(analysis.status());
+  for (int i = 0; i < 2 && !(*analysis)->done(); ++i) {
+    const auto pieces = (*analysis)->Next([] { return false; });
+    // A token may hold any gates, of no piece at all.
+    if (!pieces.ok() && absl::IsInternal(pieces.status()) && !message.resume().empty()) return;
+    if (!pieces.ok()) return CheckRefusal(pieces.status());
+    for (const TracePiece& piece : *pieces) {
+      v1::TracePiece out;
+      ToProto(piece, (*analysis)->layout(), *basis, &out);
+      Promise(out.begin() < out.end() && out.end() <= 1);
+    }
+  }
+  v1::TraceSummary summary;
+  ToProto((*analysis)->Summary(), &summary);
+}
+
+void FuzzDifferentiate(std::shared_ptr<const LoadedModel> model, const v1::DifferentiateRequest& message) {
+  auto request = FromProto(message);
+  if (!request.ok()) return CheckRefusal(request.status());
+  auto checked = CheckDifferentiate(*model, *std::move(request), TheWorld().engine->options());
+  if (!checked.ok()) return CheckRefusal(checked.status());
+  const auto result = Differentiate(*model, *checked, [] { return absl::OkStatus(); });
+  if (!result.ok()) return CheckRefusal(result.status());
+  v1::DifferentiateResponse response;
+  ToProto(*result, &response);
+  Promise(response.values_size() == response.outputs_size());
+}
+
 }  // namespace
 }  // namespace splineserve
 
@@ -185,6 +223,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       break;
     case 4:
       if (v1::CompareRequest message; Parse(data + 1, size - 1, message)) FuzzCompare(*model, message);
+      break;
+    case 5:
+      if (v1::TraceRequest message; Parse(data + 1, size - 1, message)) FuzzTrace(*model, message);
+      break;
+    case 6:
+      if (v1::DifferentiateRequest message; Parse(data + 1, size - 1, message))
+        FuzzDifferentiate(*model, message);
       break;
   }
   return 0;
@@ -258,13 +303,36 @@ std::vector<std::string> FuzzerSeeds() {
       group.set_bits(head < 2 ? std::string(1, '\1') : std::string("\xf0\x01", 2));
     }
   }
+  v1::TraceRequest trace;
+  trace.mutable_from()->mutable_source()->set_text("ab");
+  trace.mutable_to()->mutable_source()->set_text("cd");
+  trace.set_integrated_gradients(true);
+  trace.set_top_output(true);
+  trace.set_basis(v1::PolynomialBasis::BERNSTEIN);
+  v1::TraceRequest moved;
+  moved.mutable_from()->mutable_source()->set_text("ab");
+  moved.mutable_from()->mutable_target()->mutable_tokens()->add_ids(1);
+  *moved.mutable_to() = moved.from();
+  moved.mutable_to()->mutable_target()->mutable_tokens()->set_ids(0, 3);
+  moved.mutable_outputs()->add_indices()->set_col(2);
+  v1::DifferentiateRequest differentiate;
+  differentiate.mutable_at()->mutable_source()->set_text("ab");
+  differentiate.set_jacobian(true);
+  differentiate.set_nearest_gates(2);
+  for (int i = 0; i < 5; ++i) differentiate.add_cotangent(i);
+  v1::Matrix64& direction = *differentiate.mutable_direction()->mutable_source();
+  direction.set_rows(2);
+  direction.set_cols(8);
+  for (int i = 0; i < 16; ++i) direction.add_values(i % 3);
   v1::CompareRequest compare;
   compare.add_inputs()->mutable_target()->set_text("ab");
   compare.add_inputs()->mutable_target()->mutable_tokens()->add_ids(4);
-  return {seed(0, 0, encode),   seed(0, 1, vectors),        seed(1, 2, decode), seed(1, 3, translated),
-          seed(2, 2, greedy),   seed(2, 3, beam),           seed(2, 2, sample), seed(0, 3, encode),
-          seed(3, 3, own),      seed(3, 1, others),         seed(3, 0, given),  seed(4, 2, compare),
-          seed(0, 4, smoothed), seed(1, 5, smoothed_decode)};
+  return {seed(0, 0, encode),     seed(0, 1, vectors),         seed(1, 2, decode),
+          seed(1, 3, translated), seed(2, 2, greedy),          seed(2, 3, beam),
+          seed(2, 2, sample),     seed(0, 3, encode),          seed(3, 3, own),
+          seed(3, 1, others),     seed(3, 0, given),           seed(4, 2, compare),
+          seed(0, 4, smoothed),   seed(1, 5, smoothed_decode), seed(5, 0, trace),
+          seed(5, 3, moved),      seed(6, 0, differentiate)};
 }
 
 }  // namespace splineserve::testing

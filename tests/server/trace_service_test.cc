@@ -198,9 +198,9 @@ TEST_F(TraceServiceTest, TraceRefusals) {
   ExpectTraceFails(
       R"({"model": {"name": "encoder"}, "from": {"source": {"text": "ab"}, "target": {"text": "ab"}},
       "to": {"source": {"text": "ab"}}})",
-      invalid, HasSubstr("from.target: expected none"));
+      invalid, HasSubstr("from.target: expected nothing"));
   ExpectTraceFails(R"({"model": {"name": "decoder"}, "from": {"source": {"text": "ab"}}})", invalid,
-                   HasSubstr("from.source: expected none"));
+                   HasSubstr("from.source: expected nothing"));
   ExpectTraceFails(R"({"model": {"name": "encoder"}, "from": {"source": {"text": "ab"}},
       "to": {"source": {"text": "cd"}}, "outputs": {"indices": [{"row": 1, "col": 0}]}})",
                    invalid, HasSubstr("outputs.indices[0]"));
