@@ -1,0 +1,109 @@
+#include "core/spline/compile/bernstein_spline.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace splineserve {
+
+double Binomial(size_t n, size_t k) {
+  double value = 1;
+  // Each partial product is itself a binomial: exact as long as it fits.
+  for (size_t i = 1; i <= std::min(k, n - k); ++i) {
+    value = value * static_cast<double>(n - std::min(k, n - k) + i) / static_cast<double>(i);
+  }
+  return value;
+}
+
+BernsteinSpline ToBernstein(const PiecewisePolynomial& spline) {
+  const size_t k = spline.degree, outputs = spline.outputs;
+  BernsteinSpline result = {.knots = spline.knots, .degree = k, .outputs = outputs};
+  result.coefficients.resize(spline.pieces() * (k + 1) * outputs);
+  result.left.resize((k + 1) * outputs);
+  result.right.resize((k + 1) * outputs);
+  std::vector<double> a(k + 1);  // of the powers of t
+  for (size_t i = 0; i < spline.pieces(); ++i) {
+    const double h = spline.knots[i + 1] - spline.knots[i];
+    for (size_t o = 0; o < outputs; ++o) {
+      double power = 1;
+      for (size_t j = 0; j <= k; ++j, power *= h) a[j] = spline.coefficient(j, i, o) * power;
+      for (size_t p = 0; p <= k; ++p) {
+        double sum = 0, ratio = 1;  // C(p, j) / C(k, j), at most 1
+        for (size_t j = 0; j <= p; ++j) {
+          sum += ratio * a[j];
+          if (j < p) ratio *= static_cast<double>(p - j) / static_cast<double>(k - j);
+        }
+        result.at(i, p, o) = sum;
+      }
+      if (i == 0) {
+        for (size_t j = 1; j <= k; ++j) result.left[j * outputs + o] = j % 2 == 0 ? a[j] : -a[j];
+      }
+      if (i + 1 == spline.pieces()) {
+        for (size_t j = 1; j <= k; ++j) {
+          double sum = 0;
+          for (size_t q = j; q <= k; ++q) sum += Binomial(q, j) * a[q];
+          result.right[j * outputs + o] = sum;
+        }
+      }
+    }
+  }
+  return result;
+}
+
+void SetContinuation(BernsteinSpline& spline) {
+  const size_t k = spline.degree, last = spline.pieces() - 1;
+  spline.left.assign((k + 1) * spline.outputs, 0.0);
+  spline.right.assign((k + 1) * spline.outputs, 0.0);
+  for (size_t o = 0; o < spline.outputs; ++o) {
+    for (size_t j = 1; j <= k; ++j) {
+      // The j-th differences: forwards from the first coefficient, backwards from the last.
+      double forward = 0, backward = 0;
+      for (size_t q = 0; q <= j; ++q) {
+        const double sign = q % 2 == 0 ? 1 : -1;
+        backward += sign * Binomial(j, q) * spline.at(last, k - q, o);
+        forward += sign * Binomial(j, q) * spline.at(0, q, o);  // (-1)^j times the forward difference
+      }
+      spline.left[j * spline.outputs + o] = Binomial(k, j) * forward;
+      spline.right[j * spline.outputs + o] = Binomial(k, j) * backward;
+    }
+  }
+}
+
+BernsteinSpline Elevated(const BernsteinSpline& spline, size_t degree) {
+  BernsteinSpline result = spline;
+  result.degree = degree;
+  result.coefficients.assign(spline.pieces() * (degree + 1) * spline.outputs, 0.0);
+  std::vector<double> b;
+  for (size_t i = 0; i < spline.pieces(); ++i) {
+    for (size_t o = 0; o < spline.outputs; ++o) {
+      b.clear();
+      for (size_t j = 0; j <= spline.degree; ++j) b.push_back(spline.at(i, j, o));
+      while (b.size() < degree + 1) {
+        // Convex combinations, one degree at a time.
+        const double next = static_cast<double>(b.size());
+        b.push_back(b.back());
+        for (size_t j = b.size() - 2; j > 0; --j) {
+          const double share = static_cast<double>(j) / next;
+          b[j] = share * b[j - 1] + (1 - share) * b[j];
+        }
+      }
+      for (size_t j = 0; j <= degree; ++j) result.at(i, j, o) = b[j];
+    }
+  }
+  return result;
+}
+
+std::vector<double> Offsets(const std::vector<double>& coefficients, size_t outputs) {
+  std::vector<double> offsets(outputs, 0.0);
+  for (size_t o = 0; o < outputs; ++o) {
+    double least = coefficients[o], most = coefficients[o];
+    for (size_t i = o; i < coefficients.size(); i += outputs) {
+      least = std::min(least, coefficients[i]);
+      most = std::max(most, coefficients[i]);
+    }
+    if (least > 0) offsets[o] = least;
+    if (most < 0) offsets[o] = most;
+  }
+  return offsets;
+}
+
+}  // namespace splineserve
