@@ -43,7 +43,8 @@ struct DomainBound {
 
 // BoundOutputs of every box of the grid that `breaks` cut out of the domain: for each variable its limits and
 // what is to lie on boxes' borders, increasing. Where that were more than `max_work` terms, of every variable
-// only some of the inner breaks are used; the bound then is a valid, but a larger one.
+// only some of the inner breaks are used; the bound then is a valid, but a larger one. Where there are few,
+// boxes are cut further, and it is a smaller one.
 absl::StatusOr<DomainBound> BoundOverDomain(const Program& program, std::vector<std::vector<double>> breaks,
                                             double max_work = 4e9);
 
