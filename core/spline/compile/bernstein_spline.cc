@@ -92,6 +92,40 @@ BernsteinSpline Elevated(const BernsteinSpline& spline, size_t degree) {
   return result;
 }
 
+namespace {
+
+// De Casteljau's algorithm at 1/2: `left` and `right` receive the coefficients on the halves.
+void Halve(std::vector<double> b, std::vector<double>* left, std::vector<double>* right) {
+  left->clear();
+  right->assign(b.size(), 0.0);
+  for (size_t n = b.size(); n > 0; --n) {
+    left->push_back(b.front());
+    (*right)[n - 1] = b[n - 1];
+    for (size_t j = 0; j + 1 < n; ++j) b[j] = (b[j] + b[j + 1]) / 2;
+  }
+}
+
+}  // namespace
+
+void QuarterRanges(const BernsteinSpline& spline, size_t output, std::vector<double>* breaks,
+                   std::vector<Interval>* ranges) {
+  for (size_t i = 0; i < spline.pieces(); ++i) {
+    std::vector<double> b, halves[2], quarters[4];
+    for (size_t j = 0; j <= spline.degree; ++j) b.push_back(spline.at(i, j, output));
+    Halve(b, &halves[0], &halves[1]);
+    for (size_t half = 0; half < 2; ++half) Halve(halves[half], &quarters[2 * half], &quarters[2 * half + 1]);
+    const double h = spline.knots[i + 1] - spline.knots[i];
+    for (size_t quarter = 0; quarter < 4; ++quarter) {
+      breaks->push_back(spline.knots[i] + h * static_cast<double>(quarter) / 4);
+      const auto [least, most] = std::minmax_element(quarters[quarter].begin(), quarters[quarter].end());
+      // Room for the rounding of this and of the breaks.
+      const double room = 0x1p-40 * (std::fabs(*least) + std::fabs(*most));
+      ranges->push_back({*least - room, *most + room});
+    }
+  }
+  breaks->push_back(spline.knots.back());
+}
+
 std::vector<double> Offsets(const std::vector<double>& coefficients, size_t outputs) {
   std::vector<double> offsets(outputs, 0.0);
   for (size_t o = 0; o < outputs; ++o) {

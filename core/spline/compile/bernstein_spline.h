@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/spline/compile/piecewise_polynomial.h"
+#include "core/spline/compile/program.h"
 
 namespace splineserve {
 
@@ -45,6 +46,11 @@ void SetContinuation(BernsteinSpline& spline);
 
 // The same function in a degree that is not smaller. `left` and `right` keep their length.
 BernsteinSpline Elevated(const BernsteinSpline& spline, size_t degree);
+
+// Where the values of an output lie, on quarters of the pieces: between the least and the largest coefficient
+// of the quarter's own Bernstein form. `breaks` and `ranges` are KnownRange's.
+void QuarterRanges(const BernsteinSpline& spline, size_t output, std::vector<double>* breaks,
+                   std::vector<Interval>* ranges);
 
 // For every output the number to compute apart: what is added in the end to a spline of S - offset, whose
 // rounding errors then are in proportion to how much S varies. Of the coefficients the nearest to 0 where all

@@ -191,8 +191,9 @@ absl::StatusOr<CompiledSpline> CompileSpline(const SplineSource& source, const C
       std::visit([&](const auto& spline) { return Prepare(spline, options, &result); }, source));
   result.sizes = result.program.sizes();
   SPLINESERVE_RETURN_IF_ERROR(CheckProgramSize(result.program, options.dtype, options.max_bytes));
-  SPLINESERVE_ASSIGN_OR_RETURN(const DomainBound bound,
-                               BoundOverDomain(result.program, std::move(prepared.breaks)));
+  SPLINESERVE_ASSIGN_OR_RETURN(
+      const DomainBound bound,
+      BoundOverDomain(result.program, std::move(prepared.breaks), options.bound_work));
   for (size_t o = 0; o < bound.error.size(); ++o) {
     const double float64 = kFloat64Share * (prepared.magnitudes[o] + bound.magnitude[o]);
     result.error_bound.push_back(bound.error[o] + float64 + result.largest_jump);

@@ -40,6 +40,7 @@ struct CompileOptions {
   std::vector<Interval> domain;
   size_t max_bytes = size_t{512} << 20;  // of weights
   DType dtype = DType::kF32;             // F64 for tests
+  BoundWork bound_work;
 };
 
 struct CompiledSpline {

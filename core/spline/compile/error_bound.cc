@@ -17,10 +17,7 @@ constexpr double kUnit = 0x1p-24 * (1 + 1e-6);
 // Rounding to a subnormal number.
 constexpr double kUnderflow = 0x1p-150;
 constexpr double kLargest = std::numeric_limits<float>::max();
-// In small boxes intervals forget less of what depends on what: t (1 - t) is at most 1 on a whole piece, and
-// nearly 1/4 on sixteenths of it. Boxes are halved as long as that takes some hundredths of a second.
 constexpr size_t kMaxHalvings = 4;
-constexpr double kMaxRefinedWork = 4e6;
 
 // What one rounding of float32 adds to the error.
 void Round(Bounded* x) { x->error += kUnit * (x->magnitude() + x->error) + kUnderflow; }
@@ -41,13 +38,17 @@ class BoxAnalysis {
     row_.assign(program_.columns(), Bounded());
     for (size_t v = 0; v < box.size(); ++v) row_[v] = {box[v].low, box[v].high, 0};
     row_[program_.one()] = {1, 1, 0};
-    for (const ProgramLayer& layer : program_.layers()) {
+    for (size_t l = 0; l < program_.layers().size(); ++l) {
+      const ProgramLayer& layer = program_.layers()[l];
       values_.clear();
       for (const ProgramHead& head : layer.heads) AddHead(head);
       AddToRow(layer.attention);
       values_.clear();
       for (const Form& unit : layer.units) values_.push_back(Gate(Chain(unit, row_)));
       AddToRow(layer.feed_forward);
+      for (const KnownRange& known : program_.known_ranges()) {
+        if (known.layer == l) Narrow(known, box[known.input]);
+      }
     }
     std::vector<Bounded> outputs;
     for (const Form& output : program_.outputs()) outputs.push_back(Chain(output, row_));
@@ -139,6 +140,22 @@ class BoxAnalysis {
     }
   }
 
+  // Only for a side that lies within the breaks.
+  void Narrow(const KnownRange& known, const Interval& side) {
+    Bounded& x = row_[known.column];
+    if (x.exactly_zero() || side.low < known.breaks.front() || side.high > known.breaks.back()) return;
+    size_t i = static_cast<size_t>(std::upper_bound(known.breaks.begin(), known.breaks.end(), side.low) -
+                                   known.breaks.begin());
+    i = std::clamp<size_t>(i, 1, known.ranges.size()) - 1;
+    Interval range = known.ranges[i];
+    while (known.breaks[i + 1] < side.high) {
+      ++i;
+      range = {std::min(range.low, known.ranges[i].low), std::max(range.high, known.ranges[i].high)};
+    }
+    x.low = std::max(x.low, range.low);
+    x.high = std::max(x.low, std::min(x.high, range.high));
+  }
+
   void Check(const Bounded& x) {
     if (!(x.magnitude() + x.error <= kLargest)) overflow_ = true;
   }
@@ -200,16 +217,16 @@ absl::StatusOr<std::vector<Bounded>> BoundOutputs(const Program& program, absl::
 }
 
 absl::StatusOr<DomainBound> BoundOverDomain(const Program& program, std::vector<std::vector<double>> breaks,
-                                            double max_work) {
+                                            const BoundWork& work) {
   const double terms = static_cast<double>(Terms(program));
-  while (Boxes(breaks) > 1 && Boxes(breaks) * terms > max_work) {
+  while (Boxes(breaks) > 1 && Boxes(breaks) * terms > work.most) {
     Thin(&*std::max_element(breaks.begin(), breaks.end(),
                             [](const auto& a, const auto& b) { return a.size() < b.size(); }));
   }
   for (size_t halving = 0; halving < kMaxHalvings; ++halving) {
     std::vector<std::vector<double>> finer;
     for (const std::vector<double>& b : breaks) finer.push_back(Halved(b));
-    if (Boxes(finer) * terms > kMaxRefinedWork) break;
+    if (Boxes(finer) * terms > work.worthwhile) break;
     breaks = std::move(finer);
   }
   DomainBound bound = {std::vector<double>(program.outputs().size(), 0.0),

@@ -11,11 +11,6 @@
 
 namespace splineserve {
 
-struct Interval {
-  double low = 0;
-  double high = 0;
-};
-
 // A number of the program for all inputs in a box: what it is without rounding lies in [low, high], and what
 // float32 arithmetic makes of it is at most `error` away.
 struct Bounded {
@@ -41,12 +36,19 @@ struct DomainBound {
   std::vector<double> magnitude;  // [outputs]: no output is larger in the domain
 };
 
+// How many terms a bound may look at, boxes times terms of the program; one takes some nanoseconds.
+struct BoundWork {
+  // Beyond it, some inner breaks are left out: the bound then is a valid, but a larger one.
+  double most = 4e9;
+  // Up to it, boxes are halved, four times at most. In small boxes intervals forget less of what depends on
+  // what: t (1 - t) is at most 1 on a whole piece, and nearly 1/4 on sixteenths of it.
+  double worthwhile = 4e7;
+};
+
 // BoundOutputs of every box of the grid that `breaks` cut out of the domain: for each variable its limits and
-// what is to lie on boxes' borders, increasing. Where that were more than `max_work` terms, of every variable
-// only some of the inner breaks are used; the bound then is a valid, but a larger one. Where there are few,
-// boxes are cut further, and it is a smaller one.
+// what is to lie on boxes' borders, increasing.
 absl::StatusOr<DomainBound> BoundOverDomain(const Program& program, std::vector<std::vector<double>> breaks,
-                                            double max_work = 4e9);
+                                            const BoundWork& work = {});
 
 }  // namespace splineserve
 

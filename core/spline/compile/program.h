@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -28,6 +29,21 @@ struct ProgramLayer {
   size_t head_values = 0;               // how many those are
   std::vector<Form> units;              // forms of the row after attention
   std::map<size_t, Form> feed_forward;  // column -> form of the units
+};
+
+struct Interval {
+  double low = 0;
+  double high = 0;
+};
+
+// What is known of a column after a layer, beyond what interval arithmetic finds out: its value without
+// rounding lies in ranges[i] where the input lies in [breaks[i], breaks[i + 1]].
+struct KnownRange {
+  size_t layer = 0;
+  size_t column = 0;
+  size_t input = 0;
+  std::vector<double> breaks;    // increasing
+  std::vector<Interval> ranges;  // one fewer
 };
 
 // What the matrices of a program measure; every size is at least 1.
@@ -63,6 +79,9 @@ class Program {
   size_t AddUnit(size_t layer, Form form);
   void AddFeedForward(size_t layer, size_t column, size_t unit, double weight);
 
+  void AddKnownRange(KnownRange range) { known_ranges_.push_back(std::move(range)); }
+  const std::vector<KnownRange>& known_ranges() const { return known_ranges_; }
+
   // The function itself, in float64: what the encoder computes but for rounding. `inputs` are as many as
   // inputs().
   std::vector<double> Evaluate(absl::Span<const double> inputs) const;
@@ -74,6 +93,7 @@ class Program {
   size_t columns_;
   std::vector<ProgramLayer> layers_;
   std::vector<Form> outputs_;
+  std::vector<KnownRange> known_ranges_;
 };
 
 // `value` as the float32 that a weight becomes.

@@ -94,8 +94,14 @@ absl::StatusOr<Program> CompileTensor(const TensorSpline& spline, Extrapolation 
   size_t layers = 0;
   for (size_t v = 0; v < spline.variables(); ++v) {
     for (size_t a = 0; a < spline.count(v); ++a) basis[v].push_back(program.NewColumn());
-    SPLINESERVE_ASSIGN_OR_RETURN(const size_t used, AddPiecewise(BasisFunctions(spline, v), extrapolation,
+    const BernsteinSpline functions = BasisFunctions(spline, v);
+    SPLINESERVE_ASSIGN_OR_RETURN(const size_t used, AddPiecewise(functions, extrapolation,
                                                                  RampSite::kAttention, v, basis[v], program));
+    for (size_t a = 0; a < spline.count(v); ++a) {
+      KnownRange range = {.layer = used - 1, .column = basis[v][a], .input = v};
+      QuarterRanges(functions, a, &range.breaks, &range.ranges);
+      program.AddKnownRange(std::move(range));
+    }
     layers = std::max(layers, used);
   }
   // The basis functions add up to 1, so that an offset of all coefficients is one of the sum.

@@ -127,6 +127,7 @@ class CompileTest : public ::testing::Test {
       SCOPED_TRACE(::testing::Message() << "SPLINESERVE_TEST_SEED=" << seed << ", spline " << i);
       const SplineSource source = draw(&random);
       CompileOptions options;
+      options.bound_work.worthwhile = 1e6;
       if (random.Chance(0.3)) options.extrapolation = Extrapolation::kConstant;
       const bool beyond = random.Chance(0.4);
       if (beyond && !std::holds_alternative<ExpressionSpline>(source)) {
