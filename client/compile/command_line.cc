@@ -78,9 +78,7 @@ void Declare(CLI::App& app, Options& o) {
   app.footer(kFooter);
   app.set_version_flag("--version", "splineserve-compile " SPLINESERVE_VERSION);
   app.get_formatter()->column_width(34);
-  app.add_option("INPUT", o.input, "File with the spline; - for JSON from standard input")
-      ->required()
-      ->type_name("");
+  app.add_option("INPUT", o.input, "File with the spline; - for standard input")->required()->type_name("");
   app.add_option("--out", o.out, "The model directory to make, as in REPOSITORY/NAME/1")
       ->required()
       ->type_name("DIR");

@@ -76,8 +76,9 @@ absl::StatusOr<std::string> ReadMember(zip_t* archive, uint64_t index, const zip
 absl::StatusOr<std::map<std::string, NumericArray>> ParseNpz(std::string_view bytes, std::string_view file) {
   SPLINESERVE_ASSIGN_OR_RETURN(const Archive archive, OpenArchive(bytes, file));
   const zip_int64_t members = zip_get_num_entries(archive.get(), 0);
-  if (members < 0 || static_cast<uint64_t>(members) > kMaxArchiveMembers) {
-    return FileError(file, absl::StrCat("expected at most ", kMaxArchiveMembers, " arrays, found ", members));
+  if (members < 1 || static_cast<uint64_t>(members) > kMaxArchiveMembers) {
+    return FileError(file, absl::StrCat("expected a zip archive of 1 to ", kMaxArchiveMembers,
+                                        " arrays, found ", members));
   }
   std::map<std::string, NumericArray> arrays;
   size_t elements = 0;

@@ -106,24 +106,28 @@ TEST(Npy, RefusesDamage) {
   }
   EXPECT_TRUE(Refused(ParseNpy(good + " ", "a.npy"), {"expected 16 bytes of data, found 17"}));
   EXPECT_TRUE(Refused(ParseNpy("PK" + good, "a.npy"), {"NUMPY"}));
-  EXPECT_TRUE(Refused(ParseNpy(Npy(Header("<f8", "(2,)"), "", 4), "a.npy"), {"version 1.0, 2.0 or 3.0", "4.0"}));
+  EXPECT_TRUE(
+      Refused(ParseNpy(Npy(Header("<f8", "(2,)"), "", 4), "a.npy"), {"version 1.0, 2.0 or 3.0", "4.0"}));
   for (const char* descr : {"<c8", "<f3", "<i3", "|O8", "f8", "=f8", "<f16", "|f8", "<U1", "", "<M8[s]"}) {
-    EXPECT_TRUE(Refused(ParseNpy(Npy(Header(descr, "(2,)"), Bytes<double>({1, 2})), "a.npy"), {"a.npy"})) << descr;
+    EXPECT_TRUE(Refused(ParseNpy(Npy(Header(descr, "(2,)"), Bytes<double>({1, 2})), "a.npy"), {"a.npy"}))
+        << descr;
   }
-  for (const char* shape : {"(2", "2", "(-2,)", "(2.0,)", "(2,,)", "(2 3)", "(99999999999999999999,)", "[2]"}) {
+  for (const char* shape :
+       {"(2", "2", "(-2,)", "(2.0,)", "(2,,)", "(2 3)", "(99999999999999999999,)", "[2]"}) {
     EXPECT_TRUE(Refused(ParseNpy(Npy(Header("<f8", shape), Bytes<double>({1, 2})), "a.npy"),
                         {"expected a header with descr, fortran_order and shape"}))
         << shape;
   }
   EXPECT_TRUE(Refused(ParseNpy(Npy(Header("<f8", "(4294967296, 4294967296)"), ""), "a.npy"), {"elements"}));
-  EXPECT_TRUE(Refused(ParseNpy(Npy(Header("<f8", "(67108865,)"), ""), "a.npy"), {"at most 67108864 elements"}));
+  EXPECT_TRUE(
+      Refused(ParseNpy(Npy(Header("<f8", "(67108865,)"), ""), "a.npy"), {"at most 67108864 elements"}));
   EXPECT_TRUE(Refused(ParseNpy(Npy("{'descr': '<f8', 'shape': (2,)}", ""), "a.npy"), {"header"}));
   EXPECT_TRUE(Refused(ParseNpy(Npy(Header("<f8", "(2,)") + "x", ""), "a.npy"), {"header"}));
-  EXPECT_TRUE(
-      Refused(ParseNpy(Npy("{'descr': '<f8', 'descr': '<f8', 'fortran_order': False, 'shape': ()}", ""), "a.npy"),
-              {"header"}));
   EXPECT_TRUE(Refused(
-      ParseNpy(Npy(Header("<i8", "(1,)"), Bytes<int64_t>({(int64_t{1} << 53) + 2})), "a.npy"), {"2^53"}));
+      ParseNpy(Npy("{'descr': '<f8', 'descr': '<f8', 'fortran_order': False, 'shape': ()}", ""), "a.npy"),
+      {"header"}));
+  EXPECT_TRUE(Refused(ParseNpy(Npy(Header("<i8", "(1,)"), Bytes<int64_t>({(int64_t{1} << 53) + 2})), "a.npy"),
+                      {"2^53"}));
 }
 
 TEST(Npz, RefusesWhatIsNoArchive) {

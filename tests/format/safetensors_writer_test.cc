@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
+#include <algorithm>
 #include <limits>
 
 #include "tests/format/failure.h"
@@ -41,15 +41,20 @@ TEST(SafetensorsWriter, WhatIsWrittenIsRead) {
 }
 
 TEST(SafetensorsWriter, RefusesWhatCannotBeRead) {
-  EXPECT_TRUE(Refused(SerializeSafetensors({{{"a", {2}, {1}}}}, DType::kF32), {"tensor a", "[2]", "found 1"}));
-  EXPECT_TRUE(Refused(SerializeSafetensors({{{"a", {1}, {1}}, {"a", {1}, {1}}}}, DType::kF32), {"tensor a", "name"}));
-  EXPECT_TRUE(Refused(SerializeSafetensors({{{"__metadata__", {1}, {1}}}}, DType::kF32), {"name"}));
-  EXPECT_TRUE(Refused(SerializeSafetensors({{{"a", {1}, {1}}}}, DType::kF16), {"F32 or F64", "F16"}));
-  EXPECT_TRUE(Refused(SerializeSafetensors({{{"a", {2}, {0, 1e39}}}}, DType::kF32), {"tensor a", "index 1", "1e+39"}));
-  EXPECT_TRUE(SerializeSafetensors({{{"a", {1}, {1e39}}}}, DType::kF64).ok());
-  EXPECT_TRUE(Refused(SerializeSafetensors({{{"a", {1}, {NAN}}}}, DType::kF64), {"tensor a", "nan"}));
-  const size_t huge = size_t{1} << 63;
-  EXPECT_TRUE(Refused(SerializeSafetensors({{{"a", {huge, 4}, {}}}}, DType::kF32), {"overflows"}));
+  const auto refused = [](const std::vector<NewTensor>& tensors, DType dtype,
+                          const std::vector<std::string>& pieces) {
+    return Refused(SerializeSafetensors(tensors, dtype), pieces);
+  };
+  const NewTensor one = {"a", {1}, {1}}, wide = {"a", {2}, {0, 1e39}};
+  EXPECT_TRUE(refused({{"a", {2}, {1}}}, DType::kF32, {"tensor a", "[2]", "found 1"}));
+  EXPECT_TRUE(refused({one, one}, DType::kF32, {"tensor a", "name"}));
+  EXPECT_TRUE(refused({{"__metadata__", {1}, {1}}}, DType::kF32, {"name"}));
+  EXPECT_TRUE(refused({one}, DType::kF16, {"F32 or F64", "F16"}));
+  EXPECT_TRUE(refused({wide}, DType::kF32, {"tensor a", "index 1", "1e+39"}));
+  EXPECT_TRUE(SerializeSafetensors({wide}, DType::kF64).ok());
+  const NewTensor nan = {"a", {1}, {std::numeric_limits<double>::quiet_NaN()}};
+  EXPECT_TRUE(refused({nan}, DType::kF64, {"tensor a", "nan"}));
+  EXPECT_TRUE(refused({{"a", {size_t{1} << 63, 4}, {}}}, DType::kF32, {"overflows"}));
 }
 
 }  // namespace
