@@ -5,6 +5,32 @@
 
 namespace splineserve {
 
+namespace {
+
+// left and right: the Taylor coefficients of the end pieces at the ends, empty ones or not.
+void ContinueEnds(const PiecewisePolynomial& spline, BernsteinSpline& result) {
+  const size_t k = spline.degree, outputs = spline.outputs, last = spline.pieces() - 1;
+  const double first_h = result.knots[1] - result.knots[0];
+  const double last_h = result.knots.back() - result.knots[result.pieces() - 1];
+  const double shift = spline.knots.back() - spline.knots[last];  // 0 if that piece is empty
+  result.left.assign((k + 1) * outputs, 0.0);
+  result.right.assign((k + 1) * outputs, 0.0);
+  for (size_t o = 0; o < outputs; ++o) {
+    double left_power = 1, right_power = 1;
+    for (size_t j = 1; j <= k; ++j) {
+      left_power *= -first_h;
+      right_power *= last_h;
+      result.left[j * outputs + o] = spline.coefficient(j, 0, o) * left_power;
+      double sum = 0, power = 1;
+      for (size_t q = j; q <= k; ++q, power *= shift)
+        sum += Binomial(q, j) * spline.coefficient(q, last, o) * power;
+      result.right[j * outputs + o] = sum * right_power;
+    }
+  }
+}
+
+}  // namespace
+
 double Binomial(size_t n, size_t k) {
   double value = 1;
   // Each partial product is itself a binomial: exact as long as it fits.
@@ -16,16 +42,20 @@ double Binomial(size_t n, size_t k) {
 
 BernsteinSpline ToBernstein(const PiecewisePolynomial& spline) {
   const size_t k = spline.degree, outputs = spline.outputs;
-  BernsteinSpline result = {.knots = spline.knots, .degree = k, .outputs = outputs};
-  result.coefficients.resize(spline.pieces() * (k + 1) * outputs);
-  result.left.resize((k + 1) * outputs);
-  result.right.resize((k + 1) * outputs);
-  std::vector<double> a(k + 1);  // of the powers of t
+  BernsteinSpline result = {.knots = {spline.knots.front()}, .degree = k, .outputs = outputs};
+  std::vector<size_t> pieces;  // those that are not empty
   for (size_t i = 0; i < spline.pieces(); ++i) {
-    const double h = spline.knots[i + 1] - spline.knots[i];
+    if (spline.knots[i] == spline.knots[i + 1]) continue;
+    pieces.push_back(i);
+    result.knots.push_back(spline.knots[i + 1]);
+  }
+  result.coefficients.resize(pieces.size() * (k + 1) * outputs);
+  std::vector<double> a(k + 1);  // of the powers of t
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const double h = result.knots[i + 1] - result.knots[i];
     for (size_t o = 0; o < outputs; ++o) {
       double power = 1;
-      for (size_t j = 0; j <= k; ++j, power *= h) a[j] = spline.coefficient(j, i, o) * power;
+      for (size_t j = 0; j <= k; ++j, power *= h) a[j] = spline.coefficient(j, pieces[i], o) * power;
       for (size_t p = 0; p <= k; ++p) {
         double sum = 0, ratio = 1;  // C(p, j) / C(k, j), at most 1
         for (size_t j = 0; j <= p; ++j) {
@@ -34,18 +64,9 @@ BernsteinSpline ToBernstein(const PiecewisePolynomial& spline) {
         }
         result.at(i, p, o) = sum;
       }
-      if (i == 0) {
-        for (size_t j = 1; j <= k; ++j) result.left[j * outputs + o] = j % 2 == 0 ? a[j] : -a[j];
-      }
-      if (i + 1 == spline.pieces()) {
-        for (size_t j = 1; j <= k; ++j) {
-          double sum = 0;
-          for (size_t q = j; q <= k; ++q) sum += Binomial(q, j) * a[q];
-          result.right[j * outputs + o] = sum;
-        }
-      }
     }
   }
+  ContinueEnds(spline, result);
   return result;
 }
 

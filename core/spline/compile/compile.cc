@@ -127,8 +127,9 @@ absl::StatusOr<Prepared> Prepare(const PiecewisePolynomial& source, const Compil
   const PiecewisePolynomial spline = Trimmed(source);
   SPLINESERVE_ASSIGN_OR_RETURN(result->domain,
                                Domain({{spline.knots.front(), spline.knots.back()}}, options.domain));
-  SPLINESERVE_ASSIGN_OR_RETURN(result->program, CompilePiecewise(ToBernstein(spline), options.extrapolation));
-  result->knots = {spline.knots};
+  const BernsteinSpline bernstein = ToBernstein(spline);
+  SPLINESERVE_ASSIGN_OR_RETURN(result->program, CompilePiecewise(bernstein, options.extrapolation));
+  result->knots = {bernstein.knots};
   result->degree = spline.degree;
   result->largest_jump = joins.largest_jump;
   return Prepared{Breaks(result->domain, result->knots), Magnitudes(spline, result->domain)};

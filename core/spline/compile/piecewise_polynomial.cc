@@ -21,11 +21,15 @@ absl::Status CheckKnots(const std::vector<double>& knots) {
       return absl::InvalidArgumentError(
           absl::StrFormat("x[%d]: expected a finite number, found %g", i, knots[i]));
     }
-    if (i > 0 && !(knots[i] > knots[i - 1])) {
+    if (i > 0 && knots[i] < knots[i - 1]) {
       return absl::InvalidArgumentError(
-          absl::StrFormat("x[%d]: expected more than x[%d] = %.17g, because knots increase, found %.17g", i,
-                          i - 1, knots[i - 1], knots[i]));
+          absl::StrFormat("x[%d]: expected x[%d] = %.17g or more, because knots do not decrease, found %.17g",
+                          i, i - 1, knots[i - 1], knots[i]));
     }
+  }
+  if (knots.front() == knots.back()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("x: expected at least 2 different knots, found %.17g alone", knots.front()));
   }
   return absl::OkStatus();
 }

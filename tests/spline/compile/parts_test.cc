@@ -77,6 +77,22 @@ TEST(Bernstein, ElevationAndContinuationAreTheSamePolynomial) {
   }
 }
 
+TEST(Bernstein, EmptyPiecesSayHowItGoesOn) {
+  // x^2 on [1, 2] between empty pieces: to the left 1 - (x - 1), to the right 4 + (x - 2)^2, in the middle
+  // anything that joins.
+  const PiecewisePolynomial spline = {
+      {1, 1, 1.5, 1.5, 2, 2}, 2, 1, {0, 1, 7, 1, 1, -1, 2, 7, 3, 0, 1, 1, 2.25, 2.25, 4}};
+  ASSERT_TRUE(CheckPiecewisePolynomial(spline).ok());
+  const auto compiled = CompileSpline(spline, {});
+  ASSERT_TRUE(compiled.ok()) << compiled.status();
+  EXPECT_EQ(compiled->knots, (std::vector<std::vector<double>>{{1, 1.5, 2}}));
+  for (const double x : {-1.0, 0.5, 1.0, 1.2, 1.5, 1.9, 2.0, 3.5}) {
+    const double expected = x < 1 ? 2 - x : x > 2 ? 4 + (x - 2) * (x - 2) : x * x;
+    EXPECT_NEAR(Evaluate(spline, Extrapolation::kPolynomial, x)[0], expected, 1e-13);
+    EXPECT_NEAR(compiled->program.Evaluate({x})[0], expected, 1e-13);
+  }
+}
+
 TEST(Bernstein, QuarterRangesHoldTheValues) {
   const PiecewisePolynomial spline = {{0, 1, 4}, 3, 1, {4, 0.1, -6, -0.5, 1, 0.7, 2, 1}};
   std::vector<double> breaks;

@@ -26,9 +26,9 @@ PiecewisePolynomial Corner() { return {{0, 1, 3}, 1, 1, {-1, 1, 2, 1}}; }
 TEST(PiecewiseRefusals, Knots) {
   ASSERT_TRUE(Compile(Corner()).ok());
   const std::pair<std::vector<double>, std::vector<std::string>> cases[] = {
-      {{0, 0, 3}, {"x[1]", "knots increase", "found 0"}},
-      {{0, 3, 1}, {"x[2]", "more than x[1] = 3", "found 1"}},
+      {{0, 3, 1}, {"x[2]", "x[1] = 3 or more", "do not decrease", "found 1"}},
       {{3, 1, 0}, {"x[1]"}},
+      {{2, 2, 2}, {"at least 2 different knots, found 2 alone"}},
       {{0, NAN, 3}, {"x[1]", "finite"}},
       {{0, 1, kInf}, {"x[2]", "finite"}},
       {{0}, {"at least 2 knots, found 1"}},
