@@ -83,8 +83,7 @@ std::string ReportText(const Report& report) {
   line("layers", absl::StrCat(sizes.layers));
   line("width", absl::StrCat(sizes.hidden_size, ", feed-forward ", sizes.intermediate_size));
   line("heads", absl::StrCat(sizes.heads, " of ", sizes.head_dim));
-  line("size", absl::StrCat(Count(compiled.files.at("model.safetensors").size() / sizeof(float), "number"),
-                            ", ", SizeText(compiled.files.at("model.safetensors").size())));
+  line("size", absl::StrCat(compiled.parameters, " numbers, ", SizeText(compiled.files.at("model.safetensors").size())));
   const auto worst = std::max_element(compiled.error_bound.begin(), compiled.error_bound.end());
   const size_t output = static_cast<size_t>(worst - compiled.error_bound.begin());
   line("error bound",
@@ -124,6 +123,7 @@ std::string ReportJson(const Report& report) {
   json["intermediate_size"] = sizes.intermediate_size;
   json["heads"] = sizes.heads;
   json["head_dim"] = sizes.head_dim;
+  json["parameters"] = compiled.parameters;
   json["weight_bytes"] = compiled.files.at("model.safetensors").size();
   for (const Interval& side : compiled.domain) json["domain"].push_back({side.low, side.high});
   json["error_bound"] = compiled.error_bound;

@@ -180,7 +180,7 @@ def main() -> int:
                 failed += not agrees
                 worst = error.max(axis=0)
                 o = int(np.argmax(worst / largest))
-                print(f"{case.name:24} {report['degree']:6} {report['layers']:6} {report['heads']:5} {report['weight_bytes'] // 4:8}  "
+                print(f"{case.name:24} {report['degree']:6} {report['layers']:6} {report['heads']:5} {report['parameters']:8}  "
                       f"{largest[o]:7.3g}  {worst[o]:.1e}  {worst[o] / largest[o]:.1e}  {bound[o]:.1e}{'' if agrees else '  DIFFERS'}")
     print(f"{len(compiled)} splines compiled, {failed} failed")
     return 1 if failed else 0

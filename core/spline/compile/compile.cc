@@ -204,6 +204,11 @@ absl::StatusOr<CompiledSpline> CompileSpline(const SplineSource& source, const C
   SPLINESERVE_ASSIGN_OR_RETURN(const ModelConfig config,
                                ParseModelConfig(result.files.at("config.json"), "config.json"));
   result.degree_bound = DegreeBound(config);
+  const std::string& weights = result.files.at("model.safetensors");
+  SPLINESERVE_ASSIGN_OR_RETURN(
+      const std::vector<TensorView> tensors,
+      ParseSafetensors({reinterpret_cast<const uint8_t*>(weights.data()), weights.size()}, "model.safetensors"));
+  for (const TensorView& tensor : tensors) result.parameters += tensor.elements();
   return result;
 }
 

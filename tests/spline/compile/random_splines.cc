@@ -103,6 +103,32 @@ double NodeScale(const Expression& node, const std::vector<Interval>& domain) {
   return std::fabs(node.scale) * sum;
 }
 
+// An empty piece before `piece`, which joins and else is what it likes.
+void InsertEmptyPiece(Random* random, size_t piece, PiecewisePolynomial* spline) {
+  const PiecewisePolynomial old = *spline;
+  const double knot = old.knots[piece];
+  spline->knots.insert(spline->knots.begin() + static_cast<std::ptrdiff_t>(piece), knot);
+  spline->coefficients.clear();
+  for (size_t power = old.degree + 1; power-- > 0;) {
+    for (size_t i = 0; i < spline->pieces(); ++i) {
+      for (size_t o = 0; o < old.outputs; ++o) {
+        double c = 0;
+        if (i != piece) {
+          c = old.coefficient(power, i < piece ? i : i - 1, o);
+        } else if (power > 0) {
+          c = random->Normal();
+        } else if (piece < old.pieces()) {
+          c = old.coefficient(0, piece, o);
+        } else {
+          const double h = knot - old.knots[piece - 1];
+          for (size_t j = old.degree + 1; j-- > 0;) c = c * h + old.coefficient(j, piece - 1, o);
+        }
+        spline->coefficients.push_back(c);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 PiecewisePolynomial RandomPiecewise(Random* random) {
@@ -126,6 +152,7 @@ PiecewisePolynomial RandomPiecewise(Random* random) {
       value = end;
     }
   }
+  if (random->Chance(0.2)) InsertEmptyPiece(random, random->Between(0, spline.pieces()), &spline);
   return spline;
 }
 

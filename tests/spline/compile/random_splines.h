@@ -10,7 +10,7 @@
 
 namespace splineserve::testing {
 
-// Degrees 0 to 11, 1 to 12 pieces of very different lengths far from or near 0, 1 to 3 outputs.
+// Degrees 0 to 11, 1 to 12 pieces of very different lengths far from or near 0, 1 to 3 outputs; now and then an empty piece.
 PiecewisePolynomial RandomPiecewise(Random* random);
 // 1 to 3 variables of degrees 1 to 5, with repeated inner knots and unclamped ends now and then.
 TensorSpline RandomTensor(Random* random);
