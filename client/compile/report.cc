@@ -78,12 +78,13 @@ std::string ReportText(const Report& report) {
                              ? "the value at the nearest point inside"
                              : "the end pieces go on");
   }
-  line("degree",
-       absl::StrCat(compiled.degree, " (", sizes.layers, " layers allow ", compiled.degree_bound, ")"));
+  line("degree", absl::StrCat(compiled.degree, " (", Count(sizes.layers, "layer"),
+                              sizes.layers == 1 ? " allows " : " allow ", compiled.degree_bound, ")"));
   line("layers", absl::StrCat(sizes.layers));
   line("width", absl::StrCat(sizes.hidden_size, ", feed-forward ", sizes.intermediate_size));
   line("heads", absl::StrCat(sizes.heads, " of ", sizes.head_dim));
-  line("size", absl::StrCat(compiled.parameters, " numbers, ", SizeText(compiled.files.at("model.safetensors").size())));
+  line("size", absl::StrCat(compiled.parameters, " numbers, ",
+                            SizeText(compiled.files.at("model.safetensors").size())));
   const auto worst = std::max_element(compiled.error_bound.begin(), compiled.error_bound.end());
   const size_t output = static_cast<size_t>(worst - compiled.error_bound.begin());
   line("error bound",

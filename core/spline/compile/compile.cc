@@ -114,6 +114,16 @@ std::vector<double> Magnitudes(const TensorSpline& spline) {
   return magnitudes;
 }
 
+// Refuses what is too large before a program of it is made: `parameters` is a lower bound of its size.
+absl::Status CheckLeastSize(double parameters, const std::string& what, const CompileOptions& options) {
+  const double bytes = parameters * static_cast<double>(SizeOf(options.dtype));
+  if (bytes <= static_cast<double>(options.max_bytes)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrFormat(
+      "the encoder is too large: expected weights of at most %d bytes, found %s, which take %.2g bytes "
+      "or more: take fewer knots, or raise the limit",
+      options.max_bytes, what, bytes));
+}
+
 // What each kind contributes before the program is analysed.
 struct Prepared {
   std::vector<std::vector<double>> breaks;
@@ -124,6 +134,11 @@ absl::StatusOr<Prepared> Prepare(const PiecewisePolynomial& source, const Compil
                                  CompiledSpline* result) {
   SPLINESERVE_ASSIGN_OR_RETURN(const JoinReport joins,
                                CheckPiecewisePolynomial(source, options.join_tolerance));
+  // Three layers of feed-forward networks with a unit a piece, or two with attention, in a row twice as wide.
+  size_t pieces = 0;  // those that are not empty
+  for (size_t i = 0; i < source.pieces(); ++i) pieces += source.knots[i] < source.knots[i + 1] ? 1 : 0;
+  SPLINESERVE_RETURN_IF_ERROR(CheckLeastSize(12 * static_cast<double>(pieces) * static_cast<double>(pieces),
+                                             absl::StrCat(pieces, " pieces"), options));
   const PiecewisePolynomial spline = Trimmed(source);
   SPLINESERVE_ASSIGN_OR_RETURN(result->domain,
                                Domain({{spline.knots.front(), spline.knots.back()}}, options.domain));
@@ -135,6 +150,19 @@ absl::StatusOr<Prepared> Prepare(const PiecewisePolynomial& source, const Compil
   return Prepared{Breaks(result->domain, result->knots), Magnitudes(spline, result->domain)};
 }
 
+// A head for every basis function, or pair of them, of all variables but the one with the most of them, in a
+// row with a column for each; three layers of four maps.
+double LeastSize(const TensorSpline& spline) {
+  double heads = 1, most = 0, columns = 0;
+  for (size_t v = 0; v < spline.variables(); ++v) {
+    const double count = static_cast<double>(spline.count(v));
+    heads *= count;
+    columns += count;
+    most = std::max(most, count);
+  }
+  return 12 * (heads / most) * columns;
+}
+
 absl::StatusOr<Prepared> Prepare(const TensorSpline& spline, const CompileOptions& options,
                                  CompiledSpline* result) {
   SPLINESERVE_RETURN_IF_ERROR(CheckTensorSpline(spline));
@@ -144,6 +172,7 @@ absl::StatusOr<Prepared> Prepare(const TensorSpline& spline, const CompileOption
     result->knots.push_back(DistinctKnots(spline, v));
     result->degree += spline.degrees[v];
   }
+  SPLINESERVE_RETURN_IF_ERROR(CheckLeastSize(LeastSize(spline), "these knots", options));
   SPLINESERVE_ASSIGN_OR_RETURN(result->domain, Domain(natural, options.domain));
   SPLINESERVE_ASSIGN_OR_RETURN(result->program, CompileTensor(spline, options.extrapolation));
   return Prepared{Breaks(result->domain, result->knots), Magnitudes(spline)};
@@ -207,7 +236,8 @@ absl::StatusOr<CompiledSpline> CompileSpline(const SplineSource& source, const C
   const std::string& weights = result.files.at("model.safetensors");
   SPLINESERVE_ASSIGN_OR_RETURN(
       const std::vector<TensorView> tensors,
-      ParseSafetensors({reinterpret_cast<const uint8_t*>(weights.data()), weights.size()}, "model.safetensors"));
+      ParseSafetensors({reinterpret_cast<const uint8_t*>(weights.data()), weights.size()},
+                       "model.safetensors"));
   for (const TensorView& tensor : tensors) result.parameters += tensor.elements();
   return result;
 }

@@ -39,7 +39,7 @@ struct DomainBound {
 // How many terms a bound may look at, boxes times terms of the program; one takes some nanoseconds.
 struct BoundWork {
   // Beyond it, some inner breaks are left out: the bound then is a valid, but a larger one.
-  double most = 4e9;
+  double most = 1e9;
   // Up to it, boxes are halved, four times at most. In small boxes intervals forget less of what depends on
   // what: t (1 - t) is at most 1 on a whole piece, and nearly 1/4 on sixteenths of it.
   double worthwhile = 4e7;

@@ -109,7 +109,24 @@ TEST(PiecewiseRefusals, DomainAndSize) {
   EXPECT_TRUE(Refused(Compile(Corner(), options), {"domain"}));
   options.domain.clear();
   options.max_bytes = 100;
-  EXPECT_TRUE(Refused(Compile(Corner(), options), {"too large", "at most 100 bytes", "layers"}));
+  EXPECT_TRUE(Refused(Compile(Corner(), options), {"too large", "at most 100 bytes", "found 2 pieces"}));
+  options.max_bytes = 300;
+  EXPECT_TRUE(
+      Refused(Compile(Corner(), options), {"too large", "at most 300 bytes", "layers", "hidden size"}));
+  // At once, before anything of that size is made.
+  PiecewisePolynomial long_one;
+  for (int i = 0; i <= 200'000; ++i) long_one.knots.push_back(i);
+  long_one.coefficients.assign(200'000, 1.0);
+  EXPECT_TRUE(Refused(Compile(long_one), {"too large", "found 200000 pieces"}));
+  TensorSpline cube;
+  for (int v = 0; v < 3; ++v) {
+    cube.knots.emplace_back();
+    for (int i = 0; i < 32; ++i) cube.knots[v].push_back(i);
+    cube.degrees.push_back(1);
+  }
+  cube.coefficients.assign(30 * 30 * 30, 0.0);
+  options.max_bytes = size_t{1} << 20;
+  EXPECT_TRUE(Refused(Compile(cube, options), {"too large", "these knots"}));
 }
 
 TensorSpline Bilinear() { return {{{0, 0, 1, 1}, {0, 0, 2, 2}}, {1, 1}, 1, {0, 0, 0, 2}}; }
