@@ -47,7 +47,7 @@ struct CompiledSpline {
   Program program{1};
   ProgramSizes sizes;
   std::map<std::string, std::string> files;
-  size_t parameters = 0;      // numbers in the files
+  size_t parameters = 0;                   // numbers in the files
   size_t degree = 0;                       // of the polynomials: none on a piece has a larger one
   uint64_t degree_bound = 0;               // DegreeBound: what the number of layers allows
   std::vector<std::vector<double>> knots;  // for each variable, each once; empty for expressions

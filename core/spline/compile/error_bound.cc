@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 #include "core/base/status_macros.h"
+#include "core/spline/compile/value_bounds.h"
 
 namespace splineserve {
 namespace {
@@ -20,7 +21,11 @@ constexpr double kLargest = std::numeric_limits<float>::max();
 constexpr size_t kMaxHalvings = 4;
 
 // What one rounding of float32 adds to the error.
-void Round(Bounded* x) { x->error += kUnit * (x->magnitude() + x->error) + kUnderflow; }
+void Round(Bounded* x) {
+  const double rounding = kUnit * (x->magnitude() + x->error) + kUnderflow;
+  x->error += rounding;
+  x->own += rounding;
+}
 
 Bounded Times(const Bounded& a, const Bounded& b) {
   const auto [low, high] = std::minmax({a.low * b.low, a.low * b.high, a.high * b.low, a.high * b.high});
@@ -31,10 +36,11 @@ bool ExactlyOne(const Bounded& x) { return x.low == 1 && x.high == 1 && x.error 
 
 class BoxAnalysis {
  public:
-  explicit BoxAnalysis(const Program& program) : program_(program) {}
+  explicit BoxAnalysis(const Program& program) : program_(program), value_bounds_(program) {}
 
   absl::StatusOr<std::vector<Bounded>> Run(absl::Span<const Interval> box) {
     overflow_ = false;
+    value_bounds_.Reset();
     row_.assign(program_.columns(), Bounded());
     for (size_t v = 0; v < box.size(); ++v) row_[v] = {box[v].low, box[v].high, 0};
     row_[program_.one()] = {1, 1, 0};
@@ -49,9 +55,11 @@ class BoxAnalysis {
       for (const KnownRange& known : program_.known_ranges()) {
         if (known.layer == l) Narrow(known, box[known.input]);
       }
+      value_bounds_.AfterLayer(l, values_, &row_);
     }
     std::vector<Bounded> outputs;
     for (const Form& output : program_.outputs()) outputs.push_back(Chain(output, row_));
+    value_bounds_.Narrow(row_, &outputs);
     if (overflow_) {
       std::string text;
       for (const Interval& side : box) absl::StrAppendFormat(&text, " [%.9g, %.9g]", side.low, side.high);
@@ -70,13 +78,14 @@ class BoxAnalysis {
     sum->low += std::min(a, b);
     sum->high += std::max(a, b);
     sum->error += std::fabs(rounded) * x.error + std::fabs(rounded - weight) * x.magnitude();
+    sum->own += std::fabs(rounded - weight) * (x.magnitude() + x.error);
     if (!exact) Round(sum);
   }
 
   Bounded Chain(const Form& form, const std::vector<Bounded>& x) {
     const double high = RoundedWeight(form.constant());
     const double low = form.constant() - high;
-    Bounded sum = {form.constant(), form.constant(), std::fabs(low)};
+    Bounded sum = {form.constant(), form.constant(), std::fabs(low), std::fabs(low)};
     // With a constant in two parts, the sum before the second one is another number.
     const bool splits = &x == &row_ && SplitsConstant(program_, form);
     if (splits) sum = {high, high, 0};
@@ -94,7 +103,7 @@ class BoxAnalysis {
   }
 
   static Bounded Gate(Bounded x) {
-    if (x.high + x.error <= 0) return {};
+    if (x.high + x.error <= 0) return {0, 0, 0, x.own};
     x.low = std::max(x.low, 0.0);
     x.high = std::max(x.high, 0.0);
     return x;
@@ -161,6 +170,7 @@ class BoxAnalysis {
   }
 
   const Program& program_;
+  ValueBounds value_bounds_;
   std::vector<Bounded> row_, values_;
   bool overflow_ = false;
 };

@@ -17,6 +17,9 @@ struct Bounded {
   double low = 0;
   double high = 0;
   double error = 0;
+  // Of a chain: how far its result can be from the sum of its exact weights times what its terms are in
+  // float32, the part of the error that is its own.
+  double own = 0;
 
   double magnitude() const;
   bool exactly_zero() const { return low == 0 && high == 0 && error == 0; }

@@ -23,7 +23,7 @@ size_t LevelOf(size_t degree) {
   return level;
 }
 
-Powers Sum(const Powers& a, const Powers& b) {
+Powers Product(const Powers& a, const Powers& b) {
   Powers sum = a;
   for (size_t v = 0; v < a.size(); ++v) sum[v] += b[v];
   return sum;
@@ -54,17 +54,22 @@ Split SplitMonomial(const Powers& powers, size_t most) {
   return split;
 }
 
-// A form of the row, and the first layer whose feed-forward network can read it.
+// A form of the row, the first layer whose feed-forward network can read it, and the ProgramValue that it is.
 struct Value {
   Form form;
   size_t ready = 0;
+  size_t value = 0;
 };
 
 class ExpressionBuilder {
  public:
   explicit ExpressionBuilder(size_t variables) : variables_(variables), program_(variables) {}
 
-  void AddOutput(const Expression& expression) { program_.AddOutput(ValueOf(expression).form); }
+  void AddOutput(const Expression& expression) {
+    Value value = ValueOf(expression);
+    program_.AddOutput(std::move(value.form));
+    program_.SetOutputValue(value.value);
+  }
 
   Program Release() { return std::move(program_); }
 
@@ -83,7 +88,7 @@ class ExpressionBuilder {
     const Form first = Monomial(split.first), second = Monomial(split.second), third = Monomial(split.third);
     const size_t column = program_.NewColumn();
     monomials_[powers] = column;
-    const Powers score = Sum(split.first, split.second);
+    const Powers score = Product(split.first, split.second);
     const bool square =
         std::all_of(score.begin(), score.end(), [](uint32_t power) { return power % 2 == 0; });
     for (const double sign : {1.0, -1.0}) {
@@ -103,6 +108,7 @@ class ExpressionBuilder {
     }
     // Attention of a layer comes before its feed-forward network.
     if (sum.ready > 0) --sum.ready;
+    sum.value = program_.AddValue({.kind = ProgramValue::Kind::kForm, .form = sum.form});
     return sum;
   }
 
@@ -113,14 +119,34 @@ class ExpressionBuilder {
     difference.Add(a.form, -1);
     Value result = {a.form, std::max(a.ready, b.ready)};
     if (difference.terms().empty()) {
-      result.form.Add(std::max(difference.constant(), 0.0));
+      const double more = std::max(difference.constant(), 0.0);
+      result.form.Add(more);
+      result.value = Sum(more, {{a.value, 1.0}});
       return result;
     }
-    const size_t column = program_.NewColumn();
-    program_.AddFeedForward(result.ready, column, program_.AddUnit(result.ready, std::move(difference)), 1.0);
+    const size_t column = program_.NewColumn(), unit = program_.AddUnit(result.ready, std::move(difference));
+    program_.AddFeedForward(result.ready, column, unit, 1.0);
+    result.value = program_.AddValue({.kind = ProgramValue::Kind::kMax,
+                                      .first = a.value,
+                                      .second = b.value,
+                                      .layer = result.ready,
+                                      .unit = unit,
+                                      .column = column});
     result.form.Add(column, 1.0);
     ++result.ready;
     return result;
+  }
+
+  size_t Sum(double constant, std::vector<std::pair<size_t, double>> parts) {
+    return program_.AddValue(
+        {.kind = ProgramValue::Kind::kSum, .constant = constant, .parts = std::move(parts)});
+  }
+
+  Value Scaled(Value value, double factor) {
+    if (factor == 1) return value;
+    value.form = value.form.Times(factor);
+    value.value = Sum(0, {{value.value, factor}});
+    return value;
   }
 
   Value ValueOf(const Expression& node) {
@@ -128,18 +154,19 @@ class ExpressionBuilder {
     if (node.kind == Expression::Kind::kPolynomial) {
       result = Polynomial(node.terms);
     } else if (node.kind == Expression::Kind::kSum) {
+      std::vector<std::pair<size_t, double>> parts;
       for (const Expression& argument : node.arguments) {
         const Value value = ValueOf(argument);
         result.form.Add(value.form);
         result.ready = std::max(result.ready, value.ready);
+        parts.push_back({value.value, 1.0});
       }
+      result.value = Sum(0, std::move(parts));
     } else {
       const double sign = node.kind == Expression::Kind::kMin ? -1 : 1;
       std::vector<Value> queue;
       for (const Expression& argument : node.arguments) {
-        Value value = ValueOf(argument);
-        if (sign < 0) value.form = value.form.Times(sign);
-        queue.push_back(std::move(value));
+        queue.push_back(Scaled(ValueOf(argument), sign));
       }
       // The two that are ready first make the next: a balanced tree where all are ready at once.
       while (queue.size() > 1) {
@@ -160,11 +187,9 @@ class ExpressionBuilder {
         }
         queue.insert(queue.begin(), next.begin(), next.end());
       }
-      result = std::move(queue.front());
-      if (sign < 0) result.form = result.form.Times(sign);
+      result = Scaled(std::move(queue.front()), sign);
     }
-    result.form = result.form.Times(node.scale);
-    return result;
+    return Scaled(std::move(result), node.scale);
   }
 
   const size_t variables_;

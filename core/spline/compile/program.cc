@@ -56,6 +56,11 @@ void Program::AddFeedForward(size_t layer, size_t column, size_t unit, double we
   At(layer).feed_forward[column].Add(unit, weight);
 }
 
+size_t Program::AddValue(ProgramValue value) {
+  values_.push_back(std::move(value));
+  return values_.size() - 1;
+}
+
 ProgramSizes Program::sizes() const {
   ProgramSizes sizes = {.hidden_size = columns_,
                         .heads = 1,

@@ -46,6 +46,19 @@ struct KnownRange {
   std::vector<Interval> ranges;  // one fewer
 };
 
+// What a form of the row stands for where it holds maxima, for the analysis of its errors: first +
+// relu(second - first) has the error of the one or of the other and not of both, which nobody sees who looks
+// at columns.
+struct ProgramValue {
+  enum class Kind { kForm, kSum, kMax };
+  Kind kind = Kind::kForm;
+  Form form;                                     // kForm: of columns that are no maxima
+  double constant = 0;                           // kSum: and of the parts
+  std::vector<std::pair<size_t, double>> parts;  // kSum: values before this one, and factors
+  size_t first = 0, second = 0;                  // kMax: values before this one
+  size_t layer = 0, unit = 0, column = 0;        // kMax: relu(second - first)
+};
+
 // What the matrices of a program measure; every size is at least 1.
 struct ProgramSizes {
   size_t hidden_size = 0, heads = 0, head_dim = 0, intermediate_size = 0, layers = 0;
@@ -82,6 +95,13 @@ class Program {
   void AddKnownRange(KnownRange range) { known_ranges_.push_back(std::move(range)); }
   const std::vector<KnownRange>& known_ranges() const { return known_ranges_; }
 
+  // Returns the value's number.
+  size_t AddValue(ProgramValue value);
+  const std::vector<ProgramValue>& values() const { return values_; }
+  // Says that the last output is this value.
+  void SetOutputValue(size_t value) { output_values_[outputs_.size() - 1] = value; }
+  const std::map<size_t, size_t>& output_values() const { return output_values_; }
+
   // The function itself, in float64: what the encoder computes but for rounding. `inputs` are as many as
   // inputs().
   std::vector<double> Evaluate(absl::Span<const double> inputs) const;
@@ -94,6 +114,8 @@ class Program {
   std::vector<ProgramLayer> layers_;
   std::vector<Form> outputs_;
   std::vector<KnownRange> known_ranges_;
+  std::vector<ProgramValue> values_;
+  std::map<size_t, size_t> output_values_;  // output -> value
 };
 
 // `value` as the float32 that a weight becomes.
