@@ -224,6 +224,20 @@ TEST(ErrorBound, CountsEachRounding) {
   EXPECT_LT((*bound)[1].error, 1e-6 * 0.3 * 0x1p-21);
 }
 
+TEST(ErrorBound, MaximaHaveTheErrorOfOneArgument) {
+  // Of two to the sixth tangents of x^2 on [-1, 1]: each of the six rounds may add its own rounding, none may
+  // double what came before.
+  Expression most = {Expression::Kind::kMax, {}, {}, 1};
+  for (int i = 0; i < 64; ++i) {
+    const double at = -1 + (2 * i + 1) / 64.0;
+    most.arguments.push_back({Expression::Kind::kPolynomial, {{2 * at, {1}}, {-at * at, {0}}}, {}, 1});
+  }
+  const auto compiled = CompileSpline(ExpressionSpline{1, {most}}, {});
+  ASSERT_TRUE(compiled.ok()) << compiled.status();
+  EXPECT_LT(compiled->error_bound[0], 60 * 0x1p-24);
+  EXPECT_LT(compiled->magnitude[0], 1.5);
+}
+
 TEST(ErrorBound, OverflowIsFound) {
   Program product(1);
   const size_t column = product.NewColumn();
