@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 import struct
 import subprocess
 import unittest
@@ -111,6 +112,21 @@ class Compile(unittest.TestCase):
                             wanted = function([float32(u) for u in point])
                             for y, value in zip(output, wanted, strict=True):
                                 self.assertTrue(math.isclose(y, value, rel_tol=1e-6, abs_tol=1e-6), (name, point, output, wanted))
+
+    def test_example_of_the_documentation(self) -> None:
+        # CubicSpline([0, 1, 2, 4], [0, 1, 3, 2]) of SciPy 1.17.1.
+        x = [0.0, 1.0, 2.0, 4.0]
+        c = [-0.33333333333333326, -0.33333333333333304, -0.33333333333333337, 1.4999999999999998, 0.4999999999999998, -0.5,
+             -0.16666666666666652, 1.8333333333333333, 1.8333333333333335, 0.0, 1.0, 3.0]
+        text = (SOURCE / "docs" / "compile.md").read_text(encoding="utf-8")
+        shown = re.search(r"^The second command prints\n\n```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL).group(1)
+        with temporary_folder() as folder:
+            with zipfile.ZipFile(Path(folder) / "wave.npz", "w") as archive:
+                archive.writestr("x.npy", npy(x, (4,)))
+                archive.writestr("c.npy", npy(c, (4, 3)))
+            done = compile_spline(str(Path(folder) / "wave.npz"), "--out", str(Path(folder) / "repository/wave/1"))
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertEqual(done.stdout.replace(folder + "/", ""), shown)
 
     def test_refusals(self) -> None:
         jump = '{"x": [0, 1, 2], "c": [[1, 1], [0, 5]]}'
