@@ -102,7 +102,7 @@ void Declare(CLI::App& app, Options& o) {
       ->check(CLI::Range(0.0, 1.0))
       ->type_name("NUMBER");
   app.add_option("--points", o.check.random_points, "Random points to check")
-      ->check(CLI::Range(0, 100'000'000))
+      ->check(CLI::Range(0, 10'000'000))
       ->capture_default_str()
       ->type_name("N");
   app.add_option("--seed", o.check.seed, "Of the random points")->capture_default_str()->type_name("N");
