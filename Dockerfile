@@ -1,4 +1,4 @@
-# SplineServe in a container: the server, the sample client and the shipped models.
+# SplineServe in a container: the server, the sample client, the spline compiler and the shipped models.
 #
 #   docker build -t splineserve .
 #   docker run --rm --read-only -p 8001:8001 -p 8002:8002 splineserve
@@ -19,16 +19,17 @@ COPY proto proto
 COPY server server
 COPY client client
 RUN cmake --preset release -DSPLINESERVE_BUILD_TESTS=OFF -DSPLINESERVE_BUILD_BENCHMARKS=OFF \
-    && cmake --build --preset release --target splineserve splineserve-client \
-    && strip build/release/bin/splineserve build/release/bin/splineserve-client
+    && cmake --build --preset release --target splineserve splineserve-client splineserve-compile \
+    && strip build/release/bin/splineserve build/release/bin/splineserve-client build/release/bin/splineserve-compile
 
 FROM ${BASE}
 COPY deploy/install_dependencies.sh /tmp/
 RUN /tmp/install_dependencies.sh --runtime \
     && rm -rf /tmp/install_dependencies.sh /var/lib/apt/lists/* /var/cache/apt/*.bin
-COPY --from=build /src/build/release/bin/splineserve /src/build/release/bin/splineserve-client /usr/local/bin/
-# Both start: every library that they load is in this stage.
-RUN splineserve --help >/dev/null && splineserve-client --help >/dev/null
+COPY --from=build /src/build/release/bin/splineserve /src/build/release/bin/splineserve-client /src/build/release/bin/splineserve-compile \
+    /usr/local/bin/
+# All start: every library that they load is in this stage.
+RUN splineserve --help >/dev/null && splineserve-client --help >/dev/null && splineserve-compile --help >/dev/null
 COPY LICENSE /usr/share/doc/splineserve/LICENSE
 COPY models/repository /models
 # No name needed: the server writes nothing, anywhere.

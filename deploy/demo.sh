@@ -50,7 +50,7 @@ trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-server_binary=build/release/bin/splineserve client_binary=build/release/bin/splineserve-client
+server_binary=build/release/bin/splineserve client_binary=build/release/bin/splineserve-client compiler_binary=build/release/bin/splineserve-compile
 
 if ((install)); then
   heading "1. Packages"
@@ -66,9 +66,9 @@ if ((build)); then
     configure=(cmake --preset release -DSPLINESERVE_BUILD_TESTS=OFF -DSPLINESERVE_BUILD_BENCHMARKS=OFF)
   fi
   "${configure[@]}" >"$scratch/configure.log" 2>&1 || { cat "$scratch/configure.log" >&2; fail "${configure[*]} failed"; }
-  cmake --build --preset release --parallel "$jobs" --target splineserve splineserve-client
+  cmake --build --preset release --parallel "$jobs" --target splineserve splineserve-client splineserve-compile
 fi
-[[ -x $server_binary && -x $client_binary ]] || fail "$server_binary is not built; run this without --no-build"
+[[ -x $server_binary && -x $client_binary && -x $compiler_binary ]] || fail "$server_binary is not built; run this without --no-build"
 
 heading "3. Server"
 # A free port of this machine: one that nobody answers at. If another program takes it first, the server says so and we try the
@@ -167,6 +167,19 @@ client monitor check digits --vectors "$scratch/upside-down.csv"
 heading "7. words: spellings that might be English"
 say "A decoder writes one letter after another, drawn at random with a seed: the same on every machine."
 client generate words --sample --temperature 0.8 --count 12
+
+heading "8. cubic: a spline that is a transformer"
+say "SciPy's cubic spline through the censuses of the United States, compiled. Millions of persons in the year 1995.5; of the first"
+say "23 heads of the second layer the one of the year's own decade is open:"
+printf '1995.5\n' >"$scratch/year.csv"
+client encode cubic --vectors "$scratch/year.csv" --pieces >"$scratch/cubic.txt"
+grep -vE '^$|^server:' "$scratch/cubic.txt"
+say
+say "Any spline compiles, here max(x y, 1/2) in two variables. The compiler checks that the encoder computes exactly it:"
+printf '%s\n' '{"variables": 2, "outputs": [{"max": [0.5, {"polynomial": {"terms": [{"coefficient": 1, "powers": [1, 1]}]}}]}]}' \
+  >"$scratch/corner.json"
+say "$dim\$ splineserve-compile corner.json --out repository/corner/1$plain"
+"$compiler_binary" "$scratch/corner.json" --out "$scratch/repository/corner/1" | sed "s|$scratch/||"
 
 heading "Next"
 say "Start it yourself:   build/release/bin/splineserve --model-repository models/repository"

@@ -22,6 +22,7 @@ libraries=(
   libprotobuf-dev
   libspdlog-dev
   libxxhash-dev
+  libzip-dev
   prometheus-cpp-dev
 )
 header_only=(libcli11-dev libeigen3-dev nlohmann-json3-dev)

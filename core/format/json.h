@@ -1,4 +1,4 @@
-// JSON from files nobody vouches for. Private to core/format.
+// JSON from files nobody vouches for. Private to core.
 #ifndef SPLINESERVE_CORE_FORMAT_JSON_H_
 #define SPLINESERVE_CORE_FORMAT_JSON_H_
 

@@ -1,4 +1,4 @@
-// Putting text that nobody vouches for into a message. Private to core/format.
+// Putting text that nobody vouches for into a message. Private to core.
 #ifndef SPLINESERVE_CORE_FORMAT_UNTRUSTED_TEXT_H_
 #define SPLINESERVE_CORE_FORMAT_UNTRUSTED_TEXT_H_
 

@@ -36,11 +36,11 @@ class Commands(unittest.TestCase):
 
     def test_models(self) -> None:
         text = self.server.client("models")
-        for name in ("g2p", "digits", "words"):
+        for name in ("cubic", "g2p", "digits", "words"):
             self.assertRegex(text, rf"(?m)^{name} +1 +\w+ +EXACT +\d+ ")
         self.assertIn("degree bound", self.server.client("models", "g2p"))
         listed = json.loads(self.server.client("models", "--json"))["models"]
-        self.assertEqual(sorted(model["name"] for model in listed), ["digits", "g2p", "words"])
+        self.assertEqual(sorted(model["name"] for model in listed), ["cubic", "digits", "g2p", "words"])
 
     def test_encode_digits_with_piece_table(self) -> None:
         labels, rows = digit_rows(5)

@@ -92,7 +92,7 @@ class Lifecycle(unittest.TestCase):
             self.assertEqual(answer["model"]["precision"], "int8")
         done = run_server("--model-repository", str(SHIPPED), "--metrics", "off", "--precision", "g2q=int8")
         self.assertEqual(done.returncode, 1)
-        self.assertIn("which has digits, g2p, words", done.stderr)
+        self.assertIn("which has cubic, digits, g2p, words", done.stderr)
         done = run_server("--model-repository", str(SHIPPED), "--precision", "g2p=int4")
         self.assertEqual(done.returncode, 2)
         self.assertIn("expected float32, bfloat16 or int8", done.stderr)

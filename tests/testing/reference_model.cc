@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <stdexcept>
 #include <utility>
@@ -107,10 +108,17 @@ std::string ReferenceHash(const std::string& bytes) {
 }
 
 template <typename T>
-ReferenceModel<T>::ReferenceModel(const ModelDirectory& directory) : config_(directory.config()) {
+ReferenceModel<T>::ReferenceModel(const ModelDirectory& directory, ReferenceWeights weights)
+    : config_(directory.config()) {
   for (const TensorSpec& spec : ExpectedTensors(config_)) {
     const TensorView* view = directory.Find(spec.name);
     if (view == nullptr) continue;
+    if (weights == ReferenceWeights::kAsStored && view->dtype == DType::kF64) {
+      std::vector<double> stored(view->elements());
+      std::memcpy(stored.data(), view->data.data(), view->data.size());
+      tensors_[spec.name] = Tensor(stored.begin(), stored.end());
+      continue;
+    }
     std::vector<float> values(view->elements());
     const absl::Status status = ReadFloats(*view, absl::MakeSpan(values));
     if (!status.ok()) throw std::runtime_error(status.ToString());

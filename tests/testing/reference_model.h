@@ -61,13 +61,18 @@ struct ReferenceResult {
   bool overflowed = false;
 };
 
+// What becomes of F64 weights: rounded to float32, as the engine reads them, or kept, to see the construction
+// of a model without its rounding.
+enum class ReferenceWeights { kFloat32, kAsStored };
+
 // T is float or double. Reads every tensor at construction; a tensor that cannot be read throws
 // std::runtime_error. Inputs must be valid (ids in the vocabulary, lengths within max_positions): they are
 // not checked. Numbers that overflow are returned as they come.
 template <typename T>
 class ReferenceModel {
  public:
-  explicit ReferenceModel(const ModelDirectory& directory);
+  explicit ReferenceModel(const ModelDirectory& directory,
+                          ReferenceWeights weights = ReferenceWeights::kFloat32);
 
   // The encoder stack; with the head only where the architecture is an encoder.
   ReferenceResult<T> Encode(const ReferenceInput& input) const;
