@@ -144,10 +144,8 @@ std::string TraceText(const Flags& flags, const v1::ModelInfo& info, const v1::T
   }
   if (flags.top && changes == 0) absl::StrAppend(&text, "\nthe largest output does not change\n");
   if (summary.integrated_gradients_size() > 0) absl::StrAppend(&text, GradientsText(header, summary));
-  absl::StrAppend(
-      &text, "\n", summary.pieces(), " pieces of degree at most ", header.degree_bound(), ", ",
-      header.gates(), " gates followed, ", summary.evaluations(), " evaluations, ",
-      absl::StrFormat("%.3f ms computing\n", static_cast<double>(summary.timing().compute_us()) / 1000));
+  absl::StrAppend(&text, "\n", summary.pieces(), " pieces of degree at most ", header.degree_bound(), ", ",
+                  header.gates(), " gates followed, ", summary.evaluations(), " evaluations\n");
   absl::StrAppend(&text,
                   summary.certified()
                       ? "It is proven that no knot is missed.\n"
@@ -158,6 +156,9 @@ std::string TraceText(const Flags& flags, const v1::ModelInfo& info, const v1::T
     absl::StrAppend(&text, absl::StrFormat("Stopped at t = %.9g. To go on: --resume ", summary.reached()),
                     absl::WebSafeBase64Escape(summary.resume()), "\n");
   }
+  absl::StrAppendFormat(&text, "\nserver: %.3f ms waiting, %.3f ms computing\n",
+                        static_cast<double>(summary.timing().queue_us()) / 1000,
+                        static_cast<double>(summary.timing().compute_us()) / 1000);
   return text;
 }
 

@@ -101,7 +101,7 @@ class Lifecycle(unittest.TestCase):
         with Server(SHIPPED, "--smoothing", "digits=20,digits=10000", "--smoothing=words=1e6") as server:
             self.assertTrue(any(' smoothing="digits=20,digits=10000,words=1000000" ' in line for line in server.log), server.log)
             names = [model["name"] for model in server.call("ModelService/ListModels", {})["models"]]
-            self.assertEqual(names, ["digits", "digits@softplus10000", "digits@softplus20", "g2p", "words", "words@softplus1000000"])
+            self.assertEqual(names, ["cubic", "digits", "digits@softplus10000", "digits@softplus20", "g2p", "words", "words@softplus1000000"])
             request = {"inputs": [{"vectors": {"rows": 2, "cols": 8, "values": list(range(16))}}], "smoothing_error": True}
             errors = []
             for beta in (20, 10000):
