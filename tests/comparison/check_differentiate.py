@@ -67,18 +67,23 @@ def _distances(subject: Subject, found: dict, at: list[Tensor], report: Report) 
     squares = sum(j.reshape(len(ids), -1).square().sum(dim=1) for j in jacobian(subject.arguments, tuple(at), vectorize=True))
     distance = dict(zip(ids, (arguments.abs() / squares.sqrt()).tolist()))  # infinite without a gradient
     argument = dict(zip(ids, arguments.tolist()))
+    # Of each token: as reported, and the same gates' by autograd.
     reported: dict[tuple[str, int], list[float]] = {}
+    named: dict[tuple[str, int], list[float]] = {}
     for gate in found["nearest"]:
         ref = gate_of(gate["gate"])
         reported.setdefault((ref[0], ref[3]), []).append(float(gate["distance"]))
         report.require("gates", gate["open"] == (argument[ref] > 0))
-        if np.isfinite(distance[ref]):
-            report.add("distances", abs(float(gate["distance"]) / distance[ref] - 1))
+        report.require("gates", np.isfinite(distance[ref]) == np.isfinite(float(gate["distance"])))
+        named.setdefault((ref[0], ref[3]), []).append(distance[ref])
     for owner in {(ref[0], ref[3]) for ref in ids}:
         nearest = sorted(d for ref, d in distance.items() if (ref[0], ref[3]) == owner)[:NEAREST]
         report.require("gates", len(nearest) == len(reported.get(owner, [])))
-        for f, e in zip(reported.get(owner, []), nearest):
-            report.add("distances", abs(f / e - 1) if np.isfinite(e) else float(np.isfinite(f)))
+        for expected in (nearest, named.get(owner, [])):
+            finite = [(f, e) for f, e in zip(reported.get(owner, []), expected) if np.isfinite(e)]
+            size = max((e for _, e in finite), default=1.0)
+            for f, e in finite:
+                report.add("distances", abs(f - e) / size)
 
 
 def _taylor(subject: Subject, taylor: dict, at: list[Tensor], direction: list[Tensor], report: Report) -> None:

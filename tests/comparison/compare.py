@@ -3,7 +3,7 @@
 """Compares Trace and Differentiate of a started server with PyTorch in float64, on seeded random models of class EXACT.
 
 A table shows the worst deviation of each check, relative to the largest expected number; the tolerance is 1e-9, but for `fine rule`,
-a midpoint rule over 20000 points that knows of no knots (1e-3). The exit status is 1 if any check fails; `!` marks which.
+a midpoint rule over 20000 points that knows of no knots (5e-3). The exit status is 1 if any check fails; `!` marks which.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of models and inputs (default: %(default)s)")
     parser.add_argument("--models", type=int, default=2, help="of each shape, with other weights (default: %(default)s)")
     parser.add_argument("--points", type=int, default=3, help="for Differentiate, of each model (default: %(default)s)")
-    parser.add_argument("--segments", type=int, default=2, help="for Trace, of each model (default: %(default)s)")
+    parser.add_argument("--segments", type=int, default=3, help="for Trace, of each model (default: %(default)s)")
     parser.add_argument("--shapes", nargs="+", choices=random_models.CONFIGS, default=list(random_models.CONFIGS), metavar="SHAPE", help="only these")
     parser.add_argument("--self-check", action="store_true", help="give PyTorch weights that are off by 1e-6: every deviation must be noticed")
     arguments = parser.parse_args()

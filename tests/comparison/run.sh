@@ -63,4 +63,5 @@ case " $* " in *" --help "* | *" -h "*) ;; *)
   ;;
 esac
 complete || install_torch
-exec "$venv/bin/python" "$here/compare.py" "$@"
+# FutureWarning: torch.func warns of its own use of torch.jit.
+exec "$venv/bin/python" -W ignore::FutureWarning "$here/compare.py" "$@"
