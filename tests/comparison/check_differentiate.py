@@ -9,7 +9,7 @@ import torch
 from torch.autograd.functional import jacobian
 
 from report import Report
-from subject import FIELDS, Subject, gate_of, matrix, relative, to_tensor
+from subject import FIELDS, Subject, flat, gate_of, matrix, relative, to_tensor
 
 NEAREST = 6
 CLEAR = 1e-9  # no gate of an input is as near to its boundary as this
@@ -42,10 +42,7 @@ def check(subject: Subject, rng: np.random.Generator, report: Report) -> None:
 
     report.add("values", relative(torch.tensor(found["values"], dtype=torch.float64), subject.outputs(*at)))
     expected = jacobian(subject.outputs, tuple(at), vectorize=True)
-    size = max(float(e.abs().max()) for e in expected)
-    for field, e in zip(fields, expected):
-        deviation = to_tensor(found[f"{field}_jacobian"]) - e.reshape(count, -1)
-        report.add("Jacobian", float(deviation.abs().max()) / size)
+    report.add("Jacobian", relative(flat([to_tensor(found[f"{field}_jacobian"]) for field in fields]), flat(expected)))
     _products(subject, found, fields, at, cotangent, direction, report)
     _distances(subject, found, at, report)
     _taylor(subject, found["taylor"], at, direction, report)
@@ -54,9 +51,7 @@ def check(subject: Subject, rng: np.random.Generator, report: Report) -> None:
 def _products(subject: Subject, found: dict, fields: list[str], at: list[Tensor], cotangent: Tensor, direction: list[Tensor], report: Report) -> None:
     leaves = [x.clone().requires_grad_() for x in at]
     expected = torch.autograd.grad(subject.outputs(*leaves) @ cotangent, leaves)
-    size = max(float(e.abs().max()) for e in expected)
-    for field, e in zip(fields, expected):
-        report.add("cotangent", float((to_tensor(found[f"{field}_gradient"]) - e).abs().max()) / size)
+    report.add("cotangent", relative(flat([to_tensor(found[f"{field}_gradient"]) for field in fields]), flat(expected)))
     along = torch.func.jvp(subject.outputs, tuple(at), tuple(direction))[1]
     report.add("directional", relative(torch.tensor(found["directional"], dtype=torch.float64), along))
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from report import Report
-from subject import FIELDS, Subject, gate_of, relative, to_tensor
+from subject import FIELDS, Subject, flat, gate_of, relative, to_tensor
 
 MOST_PIECES = 400
 SAMPLES = 4  # random t in each piece
@@ -131,11 +131,10 @@ def _integrals(line: _Line, pieces: list[dict], summary: dict, chosen: list[int]
     fields = [FIELDS[stack] for stack, moving in zip(line.subject.stacks, line.moving) if moving]
     for n, output in enumerate(chosen):
         answer = summary["integrated_gradients"][n]
-        found = torch.cat([to_tensor(answer[field]).flatten() for field in fields])
-        expected = torch.cat([e.flatten() for e in line.integrated(t, w, output)])
-        report.add("integrated", relative(found, expected))
-        rule = torch.cat([e.flatten() for e in line.integrated(coarse, torch.full_like(coarse, reached / COARSE_POINTS), output)])
+        found = flat([to_tensor(answer[field]) for field in fields])
+        report.add("integrated", relative(found, flat(line.integrated(t, w, output))))
+        rule = flat(line.integrated(coarse, torch.full_like(coarse, reached / COARSE_POINTS), output))
         report.add("fine rule", relative(found, rule), COARSE)
-        size = float(values[:, output].abs().max() + found.abs().max())
+        size = float(values[:, output].abs().max() + found.abs().max()) or 1.0
         difference = float(values[1, output] - values[0, output])
         report.add("complete", max(abs(answer["sum"] - difference), abs(answer["difference"] - difference)) / size)

@@ -34,10 +34,15 @@ def to_tensor(message: dict | None) -> Tensor | None:
 
 
 def relative(found: Tensor, expected: Tensor) -> float:
-    """The largest deviation, relative to the largest expected number."""
+    """The largest deviation, relative to the largest expected number (absolute where all are zero)."""
     size = float(expected.abs().max())
     deviation = float((found - expected).abs().max())
     return deviation if size == 0 else deviation / size
+
+
+def flat(parts: list[Tensor]) -> Tensor:
+    """All numbers of several tensors."""
+    return torch.cat([part.flatten() for part in parts])
 
 
 class Subject:
