@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How traces grow with layers, width and tokens: pieces a second, pieces that a segment crosses, how many are certified.
 
-    tests/bench/compare.sh trace                        # builds what this needs; ten minutes
+    tests/bench/compare.sh trace                        # builds what this needs; five minutes
     tests/bench/compare.sh trace --rounds 1 --seconds 1
 
 Runs trace_bench and takes medians over its rounds, each of which has its own random model and segment. Writes trace_growth.json,
