@@ -114,17 +114,16 @@ class Run {
     result_.source_jacobian.resize(static_cast<Index>(outputs()), static_cast<Index>(SourceSize()));
     result_.target_jacobian.resize(static_cast<Index>(outputs()), static_cast<Index>(TargetSize()));
     if (outputs() > SourceSize() + TargetSize()) {
-      const Matrix64 zero = OutputsAlong(Matrix64::Zero(base_.rows.value.rows(), base_.rows.value.cols()), 1);
       return ForUnitDirections([&](const Tangent& tangent, size_t first, size_t count) {
         const Matrix64 along = OutputsAlong(tangent.rows, count);
         for (size_t i = 0; i < count; ++i) {
           const size_t input = first + i;
           const Index row = static_cast<Index>(i);
           if (input < SourceSize()) {
-            result_.source_jacobian.col(static_cast<Index>(input)) = (along.row(row) - zero).transpose();
+            result_.source_jacobian.col(static_cast<Index>(input)) = along.row(row).transpose();
           } else {
             result_.target_jacobian.col(static_cast<Index>(input - SourceSize())) =
-                (along.row(row) - zero).transpose();
+                along.row(row).transpose();
           }
         }
       });
@@ -147,15 +146,16 @@ class Run {
     return absl::OkStatus();
   }
 
-  // The chosen outputs of final rows; with the head's bias, which derivatives do not have.
+  // The chosen outputs' derivatives of final rows'. Without the head's bias from the outset: a difference
+  // with and without it would lose what is small beside it.
   Matrix64 OutputsAlong(const Matrix64& rows, size_t count) const {
-    return ChooseOutputs(pass_, request_.outputs, {rows, {}}, count, 0).value;
+    const Matrix64 outputs = request_.outputs.head ? HeadOfDerivatives(pass_, rows, count) : rows;
+    return ChooseOutputs(pass_, {false, request_.outputs.indices}, {outputs, {}}, count, 0).value;
   }
 
   absl::Status Directional() {
     const InputRows64& direction = *request_.direction;
-    const Matrix64 rows = TangentOf(pass_, base_.tape, direction, 1).rows;
-    const Matrix64 along = OutputsAlong(rows, 1) - OutputsAlong(Matrix64::Zero(rows.rows(), rows.cols()), 1);
+    const Matrix64 along = OutputsAlong(TangentOf(pass_, base_.tape, direction, 1).rows, 1);
     result_.directional.assign(along.data(), along.data() + along.size());
 
     TaylorPolynomial taylor;

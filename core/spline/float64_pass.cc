@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <utility>
+#include <vector>
+
+#include "core/kernels/float64_product.h"
 
 namespace splineserve {
 namespace {
@@ -94,10 +98,15 @@ class StackRun {
 
   template <typename Branch>
   void SubLayer(const Norm64& norm, Bounded64& x, const Branch& branch) const {
-    const bool pre = config_.norm_placement == NormPlacement::kPre;
-    Bounded64 in = x;
-    if (pre) Normalize(norm, in);
-    Bounded64 out = branch(in);
+    const bool pre = config_.norm_placement == NormPlacement::kPre && config_.norm != NormKind::kNone;
+    Bounded64 out;
+    if (pre) {
+      Bounded64 in = x;
+      Normalize(norm, in);
+      out = branch(in);
+    } else {
+      out = branch(x);
+    }
     if (config_.residual) {
       out.value += x.value;
       if (x.bounded()) {
@@ -105,7 +114,7 @@ class StackRun {
         out.error += Unit() * (out.value.cwiseAbs() + out.error);
       }
     }
-    if (!pre) Normalize(norm, out);
+    if (!pre) Normalize(norm, out);  // nothing without norms
     x = std::move(out);
   }
 
@@ -132,15 +141,63 @@ class StackRun {
   }
 
   Bounded64 Affine(const AffineMap64& map, const Bounded64& x) const {
+    return AffineOf(map, x, [](const Product64& all) { Multiply(all); });
+  }
+
+  // Of rows whose numbers are zero where the gates of `block` are frozen shut. A token's are the same at all
+  // points, so that its rows share one list of those that are open.
+  Bounded64 AffineOfOpen(const AffineMap64& map, const GateBlock& block, const Bounded64& x) const {
+    return AffineOf(map, x, [&](const Product64& all) {
+      std::vector<uint32_t> open;
+      for (size_t token = 0; token < block.tokens; ++token) {
+        const uint8_t* const pattern = options_.pattern + block.Group(token, 0);
+        open.clear();
+        for (size_t k = 0; k < all.inner; ++k) {
+          if (pattern[k] != 0) open.push_back(static_cast<uint32_t>(k));
+        }
+        Product64 part = all;
+        part.rows = points_;
+        part.inner = open.size();
+        part.open = open.data();
+        part.x += token * all.x_stride;
+        part.y += token * all.y_stride;
+        if (all.y_error != nullptr) {
+          part.x_error += token * all.x_stride;
+          part.y_error += token * all.y_stride;
+        }
+        part.x_stride = block.tokens * all.x_stride;
+        part.y_stride = block.tokens * all.y_stride;
+        Multiply(part);
+      }
+    });
+  }
+
+  template <typename Products>
+  Bounded64 AffineOf(const AffineMap64& map, const Bounded64& x, const Products& multiply) const {
     Bounded64 y;
-    y.value.noalias() = x.value * map.weight;
+    y.value.resize(x.value.rows(), map.weight.cols());
+    Product64 product{.rows = static_cast<size_t>(x.value.rows()),
+                      .inner = static_cast<size_t>(map.weight.rows()),
+                      .outer = static_cast<size_t>(map.weight.cols()),
+                      .x = x.value.data(),
+                      .x_stride = static_cast<size_t>(x.value.cols()),
+                      .w = map.weight.data(),
+                      .y = y.value.data(),
+                      .y_stride = static_cast<size_t>(map.weight.cols())};
+    const double gamma = Gamma(Unit(), static_cast<size_t>(map.weight.rows()) + 2);
+    Matrix64 in;
+    if (x.bounded()) {
+      in = x.error + gamma * (x.value.cwiseAbs() + x.error);
+      y.error.resize(y.value.rows(), y.value.cols());
+      product.x_error = in.data();
+      product.y_error = y.error.data();
+    }
+    multiply(product);
     y.value.rowwise() += map.bias;
     if (x.bounded()) {
-      const double gamma = Gamma(Unit(), static_cast<size_t>(map.weight.rows()) + 2);
-      const Matrix64 in = x.error + gamma * (x.value.cwiseAbs() + x.error);
-      y.error.noalias() = in * map.weight.cwiseAbs();
-      y.error.rowwise() += gamma * map.bias.cwiseAbs();
-      y.error.array() += Lost(map.weight.rows());
+      Row64 of_bias = gamma * map.bias.cwiseAbs();
+      of_bias.array() += Lost(map.weight.rows());
+      y.error.rowwise() += of_bias;
     }
     return y;
   }
@@ -301,6 +358,7 @@ class StackRun {
       Gate(config_.hidden_act == HiddenAct::kRelu2, pattern, units.value.cols(), unit, error,
            slopes == nullptr ? nullptr : slopes->row(r).data());
     }
+    if (options_.pattern != nullptr && block != nullptr) return AffineOfOpen(weights.down, *block, units);
     return Affine(weights.down, units);
   }
 

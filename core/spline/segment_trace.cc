@@ -109,11 +109,16 @@ absl::StatusOr<SegmentTrace::Interval> SegmentTrace::Sample(double begin, double
   const double sums = kUnit * static_cast<double>(samples_ + 4);
   interval.delta.resize(segment_.layout().gates());
   interval.noise.resize(segment_.layout().gates());
+  // Row by row: the samples of one gate are far apart.
+  Row64 errors = Row64::Zero(interval.series.rows()), sizes = errors;
+  for (Index p = 0; p < static_cast<Index>(samples_); ++p) {
+    errors = errors.cwiseMax(result.arguments.error.row(p));
+    sizes = sizes.cwiseMax(result.arguments.value.row(p).cwiseAbs());
+  }
   const Index last = std::min<Index>(3, static_cast<Index>(samples_) - 1);
   for (size_t g = 0; g < interval.delta.size(); ++g) {
     const Index column = static_cast<Index>(g);
-    interval.delta[g] = lebesgue * (result.arguments.error.col(column).maxCoeff() +
-                                    sums * result.arguments.value.col(column).cwiseAbs().maxCoeff());
+    interval.delta[g] = lebesgue * (errors[column] + sums * sizes[column]);
     const auto series = interval.series.row(column);
     interval.noise[g] = std::min(interval.delta[g],
                                  16 * (series.tail(last).cwiseAbs().maxCoeff() + kUnit * series.lpNorm<1>()));

@@ -169,18 +169,20 @@ Matrix64 TaylorRows(const Float64Pass& pass, const ContinuousInput& at, const In
                  rows);
 }
 
-Matrix64 TaylorHead(const Float64Pass& pass, const Matrix64& rows, size_t degree) {
-  const Index terms = static_cast<Index>(degree) + 1, tokens = rows.rows() / terms;
-  Matrix64 in = rows;
-  if (pass.config().head.pooling != Pooling::kNone) {
-    const Index used = pass.config().head.pooling == Pooling::kMean ? tokens : 1;
-    in.resize(terms, rows.cols());
-    for (Index k = 0; k < terms; ++k) {
-      in.row(k) = rows.middleRows(k * tokens, used).colwise().sum() / static_cast<double>(used);
-    }
+Matrix64 HeadOfDerivatives(const Float64Pass& pass, const Matrix64& rows, size_t count) {
+  const Index terms = static_cast<Index>(count), tokens = rows.rows() / terms;
+  if (pass.config().head.pooling == Pooling::kNone) return rows * pass.weights().head->weight;
+  const Index used = pass.config().head.pooling == Pooling::kMean ? tokens : 1;
+  Matrix64 in(terms, rows.cols());
+  for (Index k = 0; k < terms; ++k) {
+    in.row(k) = rows.middleRows(k * tokens, used).colwise().sum() / static_cast<double>(used);
   }
-  Matrix64 out = in * pass.weights().head->weight;
-  out.topRows(in.rows() / terms).rowwise() += pass.weights().head->bias;
+  return in * pass.weights().head->weight;
+}
+
+Matrix64 TaylorHead(const Float64Pass& pass, const Matrix64& rows, size_t degree) {
+  Matrix64 out = HeadOfDerivatives(pass, rows, degree + 1);
+  out.topRows(out.rows() / static_cast<Index>(degree + 1)).rowwise() += pass.weights().head->bias;
   return out;
 }
 

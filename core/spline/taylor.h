@@ -21,6 +21,10 @@ namespace splineserve {
 Matrix64 TaylorRows(const Float64Pass& pass, const ContinuousInput& at, const InputRows64& direction,
                     const uint8_t* pattern, size_t degree);
 
+// The head of `count` stacked sequences' derivatives, or of any terms but constant ones: without its bias.
+// [count * head rows, size].
+Matrix64 HeadOfDerivatives(const Float64Pass& pass, const Matrix64& rows, size_t count);
+
 // The head of such rows; the constant terms alone have its bias. [(degree + 1) * head rows, size].
 Matrix64 TaylorHead(const Float64Pass& pass, const Matrix64& rows, size_t degree);
 

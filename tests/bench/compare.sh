@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Compares SplineServe with other runtimes, in one command: builds our side, installs the peers into a virtual environment of its
 # own, exports the same weights to each, checks that outputs agree, then measures in turns. `compare.sh --help` lists the options.
-# `compare.sh growth` shows instead how our own time grows with tokens, layers and width (growth.py).
+# `compare.sh growth` shows instead how our own time grows with tokens, layers and width (growth.py), `compare.sh trace` how that of
+# Trace does, and how many pieces a segment crosses (trace_growth.py).
 #
 #   SPLINESERVE_COMPARE_VENV   the virtual environment (default: build/compare/venv); it is filled if requirements.txt changed
 #   SPLINESERVE_TORCH_INDEX    a package index with CPU builds of torch, tried before pip's own index
@@ -12,10 +13,18 @@ root="$(cd "$here/../.." && pwd)"
 venv="${SPLINESERVE_COMPARE_VENV:-$root/build/compare/venv}"
 requirements="$here/compare/requirements.txt"
 script="$here/compare/compare.py"
-if [ "${1:-}" = growth ]; then
-  shift
-  script="$here/growth.py"
-fi
+target=compare_worker
+case "${1:-}" in
+  growth)
+    shift
+    script="$here/growth.py"
+    ;;
+  trace)
+    shift
+    script="$here/trace_growth.py"
+    target=trace_bench
+    ;;
+esac
 
 say() { echo "compare: $*" >&2; }
 die() {
@@ -39,10 +48,10 @@ install_peers() {
 }
 
 case " $* " in *" --help "* | *" -h "* | *" --list "*) ;; *)
-  say "building compare_worker (release)"
+  say "building $target (release)"
   mkdir -p "$root/build/compare"
   log="$root/build/compare/build.log"
-  (cd "$root" && cmake --preset release && cmake --build --preset release -j "${SPLINESERVE_BUILD_JOBS:-$(nproc)}" --target compare_worker) \
+  (cd "$root" && cmake --preset release && cmake --build --preset release -j "${SPLINESERVE_BUILD_JOBS:-$(nproc)}" --target "$target") \
     >"$log" 2>&1 || {
     tail -30 "$log" >&2
     die "the build failed; see $log"
