@@ -27,7 +27,7 @@ libraries=(
 )
 header_only=(libcli11-dev libeigen3-dev nlohmann-json3-dev)
 build_tools=(cmake g++ ninja-build pkg-config protobuf-compiler protobuf-compiler-grpc)
-test_packages=(libbenchmark-dev libgmock-dev libgtest-dev python3)
+test_packages=(gnuplot-nox libbenchmark-dev libgmock-dev libgtest-dev python3)
 
 want_build=0 want_test=0 want_runtime=0 list=0
 for argument in "$@"; do

@@ -115,7 +115,7 @@ class Lifecycle(unittest.TestCase):
             self.assertLess(errors[1]["max_measured"], errors[0]["max_measured"] / 500)
         done = run_server("--model-repository", str(SHIPPED), "--metrics", "off", "--smoothing", "g2q=20")
         self.assertEqual(done.returncode, 1)
-        self.assertIn("which has digits, g2p, words", done.stderr)
+        self.assertIn("which has cubic, digits, g2p, words", done.stderr)
         self.assertEqual(run_server("--model-repository", str(SHIPPED), "--smoothing", "g2p=0").returncode, 2)
 
     def test_bad_starts(self) -> None:
