@@ -149,6 +149,7 @@ SegmentTrace::Event SegmentTrace::FirstEvent(const Interval& interval, bool prov
   double limit = 1, uncertain = kNowhere;
   // The interval may begin at a knot that is known to within its error only: gates that vanish there may
   // still have their old signs.
+  const bool at_knot = interval.begin == t_ && t_ > 0;
   const double first_x = interval.begin == t_ ? std::min(-1 + 2 * knot_error_ / half, -0.5) : -1;
   std::vector<double> closed(samples_);
   for (size_t g = 0; g < interval.delta.size(); ++g) {
@@ -164,7 +165,7 @@ SegmentTrace::Event SegmentTrace::FirstEvent(const Interval& interval, bool prov
       if (open) candidates.push_back({g, {first_x, 0, kNowhere}});
       continue;
     }
-    const SignChange change = FirstNegative(series, {deltas[g], first_x, limit, true});
+    const SignChange change = FirstNegative(series, {deltas[g], first_x, limit, at_knot});
     uncertain = std::min(uncertain, change.uncertain);
     if (change.location == kNowhere) continue;
     candidates.push_back({g, change});

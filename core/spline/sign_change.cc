@@ -115,7 +115,10 @@ class Search {
     if (increasing) {
       if (at_lo < -Slack(lo)) return Found(lo, 0);
       // Zero at most at lo. What was undecided before it ended there, if it is the interval's beginning.
-      if (AtBegin(lo)) undecided_.reset();
+      if (AtBegin(lo)) {
+        if (!search_.zero_at_begin && at_lo <= delta_) Doubt(lo);  // or negative, and zero a little later
+        undecided_.reset();
+      }
       return Positive();
     }
     if (at_hi > delta_) return Positive();

@@ -154,6 +154,8 @@ TEST(SignChangeTest, TheBeginningMayBeARoot) {
   // Rising from a rounded root at -1: no change. Falling: a change at -1.
   const std::vector<double> rising = {1.0 - 1e-15, 1.0};
   EXPECT_EQ(FirstNegative(rising, {.delta = 1e-14, .limit = 1, .zero_at_begin = true}).location, kNowhere);
+  // Without that knowledge it may be negative first.
+  EXPECT_EQ(FirstNegative(rising, {.delta = 1e-14}).uncertain, -1);
   const std::vector<double> falling = {-1.0 + 1e-15, -1.0};
   EXPECT_EQ(FirstNegative(falling, {.delta = 1e-14, .limit = 1, .zero_at_begin = true}).location, -1);
   EXPECT_EQ(FirstNegative(std::vector<double>{-1.0}, {.delta = 1e-14}).location, -1);

@@ -39,6 +39,9 @@ class Float64PassTest : public ::testing::TestWithParam<Case> {
   }
 };
 
+// What is for EXACT models alone.
+class ExactPassTest : public Float64PassTest {};
+
 PassInput OnePoint(const ContinuousInput& input) {
   PassInput pass;
   pass.source.value = input.source;
@@ -110,8 +113,7 @@ TEST_P(Float64PassTest, EqualsTheReference) {
 }
 
 // The reference's chains of float32 are within the bounds; and bounds that were a thousandth would not hold.
-TEST_P(Float64PassTest, BoundsTheRoundingOfFloat32) {
-  if (!GetParam().exact) GTEST_SKIP() << "bounds are for EXACT models";
+TEST_P(ExactPassTest, BoundsTheRoundingOfFloat32) {
   double tightest = 0;
   ForModels(60, [&](const AnalysisModel& model, Random* random) {
     const ContinuousInput input = RandomInput(model, random);
@@ -140,8 +142,7 @@ TEST_P(Float64PassTest, BoundsTheRoundingOfFloat32) {
 }
 
 // Frozen at its own piece, nothing changes; frozen at another's, gates pass what they are told to.
-TEST_P(Float64PassTest, FrozenGatesPassTheirArguments) {
-  if (!GetParam().exact) GTEST_SKIP() << "gates are frozen in EXACT models";
+TEST_P(ExactPassTest, FrozenGatesPassTheirArguments) {
   ForModels(30, [&](const AnalysisModel& model, Random* random) {
     const ContinuousInput input = RandomInput(model, random);
     const Float64Pass pass(model.weights(), ShapeOf(input));
@@ -158,6 +159,10 @@ TEST_P(Float64PassTest, FrozenGatesPassTheirArguments) {
   });
 }
 
+INSTANTIATE_TEST_SUITE_P(All, ExactPassTest,
+                         ::testing::Values(Case{Architecture::kEncoder, true},
+                                           Case{Architecture::kDecoder, true},
+                                           Case{Architecture::kEncoderDecoder, true}));
 INSTANTIATE_TEST_SUITE_P(
     All, Float64PassTest,
     ::testing::Values(Case{Architecture::kEncoder, true}, Case{Architecture::kDecoder, true},
