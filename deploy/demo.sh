@@ -164,6 +164,15 @@ say "images and warns."
 tac "$scratch/digit-1.csv" >"$scratch/upside-down.csv"
 client monitor check digits --vectors "$scratch/upside-down.csv"
 
+say
+say "From the first image to the second, exactly: the model is one polynomial between two knots. The first four of some five hundred"
+say "pieces, then where the answer changes, and the gates nearest to flipping at the first image:"
+client trace digits --from-vectors "$scratch/digit-1.csv" --to-vectors "$scratch/digit-2.csv" --max-pieces 4 >"$scratch/trace.txt"
+grep -v '^Stopped' "$scratch/trace.txt"
+client trace digits --from-vectors "$scratch/digit-1.csv" --to-vectors "$scratch/digit-2.csv" --top | grep -E 'largest output|pieces of degree|proven'
+say
+client differentiate digits --vectors "$scratch/digit-1.csv" --outputs 0:1,0:9 --nearest 1
+
 heading "7. words: spellings that might be English"
 say "A decoder writes one letter after another, drawn at random with a seed: the same on every machine."
 client generate words --sample --temperature 0.8 --count 12
