@@ -1,6 +1,7 @@
 #include "client/trace_plot.h"
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
@@ -18,8 +19,10 @@ constexpr size_t kPoints = 2000;
 // Of more pieces than this, knots are not marked on every curve.
 constexpr size_t kMaxMarked = 200;
 
+// In single quotes, where gnuplot substitutes nothing: between double ones it runs what is in backquotes, and
+// the title has the model's name from the server.
 std::string Quoted(const std::string& text) {
-  return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\\", "\\\\"}, {"\"", "\\\""}}), "\"");
+  return absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "''"}, {"\n", " "}, {"\r", " "}}), "'");
 }
 
 const char* Terminal(const std::string& path) {
@@ -122,24 +125,31 @@ std::string PlotScript(const TracePlot& plot, const std::string& path) {
   return script + "\n";
 }
 
-absl::Status Draw(const TracePlot& plot, const std::string& path) {
+absl::Status CheckPlotPath(const std::string& path) {
   if (Terminal(path) == nullptr) {
     return absl::InvalidArgumentError(
         absl::StrCat("--plot: expected a file that ends in .svg, .png or .pdf, found \"", path, "\""));
   }
-  if (plot.pieces.empty()) return absl::InvalidArgumentError("--plot: there are no pieces to draw");
   if (std::system("command -v gnuplot >/dev/null 2>&1") != 0) {
     return absl::NotFoundError(
         "--plot: gnuplot is not installed; on Debian and Ubuntu: apt-get install gnuplot-nox");
   }
+  return absl::OkStatus();
+}
+
+absl::Status Draw(const TracePlot& plot, const std::string& path) {
+  if (absl::Status status = CheckPlotPath(path); !status.ok()) return status;
+  if (plot.pieces.empty()) return absl::InvalidArgumentError("--plot: there are no pieces to draw");
   FILE* const gnuplot = popen("gnuplot", "w");
   if (gnuplot == nullptr) return absl::UnknownError("--plot: gnuplot does not start");
   const std::string script = PlotScript(plot, path);
+  // A gnuplot that has ended must not end this process.
+  const auto handler = std::signal(SIGPIPE, SIG_IGN);
   const bool written = std::fwrite(script.data(), 1, script.size(), gnuplot) == script.size();
-  if (pclose(gnuplot) != 0 || !written) {
-    return absl::UnknownError(absl::StrCat("--plot: gnuplot cannot draw into \"", path, "\""));
-  }
-  return absl::OkStatus();
+  const bool drawn = pclose(gnuplot) == 0 && written;
+  std::signal(SIGPIPE, handler);
+  return drawn ? absl::OkStatus()
+               : absl::UnknownError(absl::StrCat("--plot: gnuplot cannot draw into \"", path, "\""));
 }
 
 }  // namespace splineserve::client

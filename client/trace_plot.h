@@ -27,6 +27,9 @@ double ValueAt(const v1::TracePiece& piece, size_t output, double t);
 // a dot where the top output changes. `path` ends in .svg, .png or .pdf, which picks the terminal.
 std::string PlotScript(const TracePlot& plot, const std::string& path);
 
+// Whether Draw can draw into it. Errors are Draw's.
+absl::Status CheckPlotPath(const std::string& path);
+
 // Runs it. INVALID_ARGUMENT for another ending of `path`, NOT_FOUND if there is no gnuplot (and how to
 // install it), UNKNOWN if it fails.
 absl::Status Draw(const TracePlot& plot, const std::string& path);

@@ -99,26 +99,24 @@ class AnalysisCall final : public grpc::ServerUnaryReactor {
       } else {
         done = before;
       }
+      if (done.ok() && *done) Convert();
     } catch (const std::bad_alloc&) {
       done = absl::ResourceExhaustedError("not enough memory for this analysis: ask for less");
     }
     if (done.ok() && !*done) return Continue();
-    End(done.status());
-  }
-
-  void End(const absl::Status& status) {
-    if (status.ok()) {
-      const Result result = analysis_->TakeResult();
-      CallRecord& record = state_.record();
-      record.pieces = convert_(*state_.model(), result, response_);
-      record.timing =
-          Timing{absl::ToInt64Microseconds(started_ - admitted_),
-                 absl::ToInt64Microseconds(absl::Now() - started_), static_cast<int64_t>(result.tokens)};
-      ToProto(*record.timing, response_->mutable_timing());
-    }
     analysis_ = nullptr;
     admission_ = nullptr;  // before the client hears of it, who may then ask again
-    Finish(state_.End(status));
+    Finish(state_.End(done.status()));
+  }
+
+  void Convert() {
+    const Result result = analysis_->TakeResult();
+    CallRecord& record = state_.record();
+    record.pieces = convert_(*state_.model(), result, response_);
+    record.timing =
+        Timing{absl::ToInt64Microseconds(started_ - admitted_),
+               absl::ToInt64Microseconds(absl::Now() - started_), static_cast<int64_t>(result.tokens)};
+    ToProto(*record.timing, response_->mutable_timing());
   }
 
   void OnCancel() override { state_.OnCancel(); }

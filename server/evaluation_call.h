@@ -110,6 +110,14 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
   }
 
   grpc::Status Convert(absl::StatusOr<EvaluationResult>& result) {
+    try {
+      return ConvertAll(result);
+    } catch (const std::bad_alloc&) {
+      return state_.End(absl::ResourceExhaustedError("not enough memory for this answer: ask for less"));
+    }
+  }
+
+  grpc::Status ConvertAll(absl::StatusOr<EvaluationResult>& result) {
     if (!result.ok()) return state_.End(result.status());
     std::vector<v1::MonitorVerdict> verdicts;
     if (monitoring_) verdicts = monitoring_->Judge(result->results);

@@ -29,7 +29,7 @@ absl::Status TraceCall::Admit(ByteBudget& budget, const v1::TraceRequest& reques
   SPLINESERVE_ASSIGN_OR_RETURN(TraceRequest converted, FromProto(request));
   SPLINESERVE_ASSIGN_OR_RETURN(
       trace_, CheckTrace(*state_.model(), std::move(converted), state_.parts().facts.limits));
-  SPLINESERVE_ASSIGN_OR_RETURN(basis_, CheckBasis(request.basis(), state_.model()->degree_bound()));
+  SPLINESERVE_ASSIGN_OR_RETURN(basis_, CheckBasis(request.basis(), trace_.degree));
   state_.record().sequences = 1;
   SPLINESERVE_ASSIGN_OR_RETURN(admission_, state_.parts().analyses.Admit());
   SPLINESERVE_ASSIGN_OR_RETURN(charge_, ChargeAnalysis(budget, trace_.bytes));
@@ -52,6 +52,8 @@ void TraceCall::Turn() {
   }
   state_.record().timing =
       Timing{absl::ToInt64Microseconds(waited_), absl::ToInt64Microseconds(computed_), 0};
+  analysis_ = nullptr;
+  admission_ = nullptr;  // before the client hears of it, who may then ask again
   Finish(state_.End(more.status()));
 }
 
@@ -65,8 +67,9 @@ absl::StatusOr<bool> TraceCall::Advance() {
     SPLINESERVE_ASSIGN_OR_RETURN(analysis_, TraceAnalysis::Create(state_.model(), std::move(trace_)));
     FillHeader();
   } else if (!analysis_->done()) {
-    const auto more_time = [&] { return absl::Now() - start < kTurn && queue.Check(*state_.token()).ok(); };
-    SPLINESERVE_ASSIGN_OR_RETURN(const std::vector<TracePiece> pieces, analysis_->Next(more_time));
+    const auto more_time = [&] { return absl::Now() - start < kTurn; };
+    const auto check = [&] { return queue.Check(*state_.token()); };
+    SPLINESERVE_ASSIGN_OR_RETURN(const std::vector<TracePiece> pieces, analysis_->Next(more_time, check));
     v1::TracePieces* const out = message_.mutable_pieces();
     for (const TracePiece& piece : pieces) ToProto(piece, analysis_->layout(), basis_, out->add_pieces());
     state_.record().pieces += static_cast<int64_t>(pieces.size());

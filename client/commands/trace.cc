@@ -178,6 +178,10 @@ int Run(const Flags& flags, Session& session) {
       return session.FailUsage("--plot: expected --basis chebyshev, found bernstein", "trace");
     request.set_basis(v1::PolynomialBasis::BERNSTEIN);
   }
+  if (!flags.plot.empty()) {
+    if (absl::Status status = CheckPlotPath(flags.plot); !status.ok())
+      return session.FailUsage(status, "trace");
+  }
   request.set_max_pieces(flags.max_pieces);
   if (!absl::WebSafeBase64Unescape(flags.resume, request.mutable_resume())) {
     return session.FailUsage("--resume: expected the token that an earlier trace printed", "trace");
@@ -203,7 +207,7 @@ int Run(const Flags& flags, Session& session) {
                        std::move(pieces)};
   if (absl::Status drawn = Draw(plot, flags.plot); !drawn.ok()) {
     session.err << drawn.message() << "\n";
-    return absl::IsInvalidArgument(drawn) ? kBadUsage : kFailedCall;
+    return kFailedCall;
   }
   if (!flags.connection.json) session.out << "Drawn into " << flags.plot << ".\n";
   return kSuccess;

@@ -3,7 +3,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "core/base/status_macros.h"
+#include "core/engine/chunk.h"
 #include "core/model/head.h"
 
 namespace splineserve {
@@ -63,6 +65,24 @@ absl::StatusOr<OutputChoice> CheckOutputs(const LoadedModel& model, const Checke
     }
   }
   return choice;
+}
+
+absl::Status CheckAnalysisSize(const LoadedModel& model, const CheckedInput& input, size_t points,
+                               const std::string& where) {
+  const size_t gates = GateLayout(model.config(), {input.source.length(), input.target.length()}).gates();
+  if (gates > kMaxGateNumbers / points) {
+    return InvalidField(
+        where, absl::StrCat("so few tokens that there are at most ", kMaxGateNumbers / points, " gates"),
+        absl::StrCat(gates));
+  }
+  const double work =
+      WorkOf(model.config(), input.source.length(), input.target.length(), true).multiply_adds *
+      static_cast<double>(points);
+  if (work <= kMaxAnalysisWork) return absl::OkStatus();
+  return InvalidField(where,
+                      absl::StrFormat("so few tokens that %d evaluations take at most %.0f multiply-adds",
+                                      points, kMaxAnalysisWork),
+                      absl::StrFormat("about %.3g", work));
 }
 
 size_t AnalysisBytes(const ModelConfig& config, const CheckedInput& input, size_t points) {

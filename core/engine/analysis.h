@@ -26,6 +26,8 @@ struct OutputSelection {
 // Bounds of what one analysis may take. An array of gates holds a number for each gate and sample.
 inline constexpr size_t kMaxOutputs = 4096;
 inline constexpr size_t kMaxGateNumbers = size_t{1} << 23;  // 64 MiB; an analysis holds some four at a time
+// Some four seconds of one thread.
+inline constexpr double kMaxAnalysisWork = 0x1p33;
 
 // FAILED_PRECONDITION, saying why, for a model that is not EXACT: `call` is the name of the analysis.
 absl::Status RequireExact(const LoadedModel& model, std::string_view call);
@@ -34,6 +36,11 @@ absl::Status RequireExact(const LoadedModel& model, std::string_view call);
 // a head, indices past the end, more than kMaxOutputs.
 absl::StatusOr<OutputChoice> CheckOutputs(const LoadedModel& model, const CheckedInput& input,
                                           const OutputSelection& selection);
+
+// INVALID_ARGUMENT if `points` points together have more gates than kMaxGateNumbers or take more than
+// kMaxAnalysisWork multiply-adds (WorkOf): what is done between two looks at the caller's token.
+absl::Status CheckAnalysisSize(const LoadedModel& model, const CheckedInput& input, size_t points,
+                               const std::string& where);
 
 // Estimate of the memory of evaluating `points` points together, with error bounds.
 size_t AnalysisBytes(const ModelConfig& config, const CheckedInput& input, size_t points);

@@ -51,11 +51,6 @@ class Run {
         pass_(weights, {static_cast<size_t>(at_.source.rows()), static_cast<size_t>(at_.target.rows())}) {}
 
   absl::StatusOr<Derivatives> All() {
-    if (pass_.layout().gates() > kMaxGateNumbers / kBatch) {
-      return InvalidField(
-          "at", absl::StrCat("so few tokens that there are at most ", kMaxGateNumbers / kBatch, " gates"),
-          absl::StrCat(pass_.layout().gates()));
-    }
     PassInput input;
     input.source.value = at_.source;
     input.target.value = at_.target;
@@ -160,12 +155,6 @@ class Run {
 
     TaylorPolynomial taylor;
     const uint64_t degree = pass_.layout().degree();
-    if (degree > kMaxTaylorDegree) {
-      return InvalidField("direction",
-                          absl::StrCat("a model of degree at most ", kMaxTaylorDegree,
-                                       " for its Taylor polynomial to be the function"),
-                          absl::StrCat(degree));
-    }
     const size_t terms = static_cast<size_t>(degree) + 1;
     Matrix64 series = TaylorRows(pass_, at_, direction, pattern_.data(), static_cast<size_t>(degree));
     if (request_.outputs.head) series = TaylorHead(pass_, series, static_cast<size_t>(degree));
@@ -184,6 +173,7 @@ class Run {
     SPLINESERVE_ASSIGN_OR_RETURN(taylor.upper, Reach(1, taylor.certified));
     SPLINESERVE_ASSIGN_OR_RETURN(const double behind, Reach(-1, taylor.certified));
     taylor.lower = -behind;
+    taylor.certified = taylor.certified && std::isfinite(behind) && std::isfinite(taylor.upper);
     result_.taylor = std::move(taylor);
     return absl::OkStatus();
   }
@@ -200,14 +190,18 @@ class Run {
       if (to.target.size() != 0) to.target += sign * reach * direction.target;
       const Segment segment(pass_.weights(), at_, std::move(to));
       SegmentTrace trace(segment, {.outputs = {false, {{0, 0}}}});
-      const absl::StatusOr<TracePiece> piece = trace.Next();
-      if (!piece.ok()) {
-        certified = false;  // overflows beyond
-        return reach / 8;
+      const absl::StatusOr<TracePiece> piece = trace.Next(check_);
+      SPLINESERVE_RETURN_IF_ERROR(check_());
+      if (!piece.ok()) {  // overflows beyond
+        certified = false;
+        return reach == 1 ? 0 : reach / 8;
       }
+      // A gate that is tied here opens on this side: the polynomial is another one.
+      if (trace.tied_at_begin()) return 0;
       certified = certified && piece->certified;
-      if (piece->end < 1 || !piece->certified) return reach * piece->end;
+      if (piece->end < 1) return reach * std::max(0.0, piece->end - trace.knot_error());
     }
+    certified = false;  // as far as float64 can tell
     return std::numeric_limits<double>::infinity();
   }
 
@@ -300,7 +294,22 @@ absl::StatusOr<CheckedDifferentiate> CheckDifferentiate(const LoadedModel& model
   }
   checked.jacobian = request.jacobian;
   checked.nearest_gates = request.nearest_gates;
-  checked.bytes = AnalysisBytes(config, checked.at, kBatch) +
+  // Directions and weightings go in batches; a direction's reach is sampled, and its series has many terms.
+  size_t points = kBatch;
+  if (checked.direction.has_value()) {
+    const uint64_t degree =
+        GateLayout(config, {checked.at.source.length(), checked.at.target.length()}).degree();
+    if (degree > kMaxTaylorDegree) {
+      return InvalidField("direction",
+                          absl::StrCat("a model of degree at most ", kMaxTaylorDegree,
+                                       " for its Taylor polynomial to be the function"),
+                          absl::StrCat(degree));
+    }
+    points =
+        std::max({points, TraceSamples(degree, TraceOptions{}.max_samples), static_cast<size_t>(degree) + 1});
+  }
+  SPLINESERVE_RETURN_IF_ERROR(CheckAnalysisSize(model, checked.at, points, "at"));
+  checked.bytes = AnalysisBytes(config, checked.at, points) +
                   sizeof(double) * (request.jacobian ? 2 : 1) * (source + target + 1) * outputs;
   return checked;
 }

@@ -17,6 +17,10 @@ absl::Status SameLength(const char* field, size_t from, size_t to) {
                       absl::StrCat("as many tokens as from.", field, " has, ", from), absl::StrCat(to));
 }
 
+bool SameNumbers(const CheckedSequence& a, const CheckedSequence& b) {
+  return a.ids == b.ids && a.vectors.values == b.vectors.values;
+}
+
 void Append(const CheckedSequence& sequence, std::string& bytes) {
   absl::StrAppend(&bytes, sequence.ids.size(), ",", sequence.vectors.values.size(), ":");
   bytes.append(reinterpret_cast<const char*>(sequence.ids.data()), sequence.ids.size() * sizeof(int32_t));
@@ -24,7 +28,7 @@ void Append(const CheckedSequence& sequence, std::string& bytes) {
                sequence.vectors.values.size() * sizeof(float));
 }
 
-// The values of all series of a piece at an end: T_k(1) = 1, T_k(-1) = (-1)^k.
+// The values of all series of a piece at x.
 std::vector<double> ValuesAt(const Matrix64& series, double x) {
   std::vector<double> values;
   for (Eigen::Index o = 0; o < series.rows(); ++o) {
@@ -59,23 +63,21 @@ absl::StatusOr<CheckedTrace> CheckTrace(const LoadedModel& model, TraceRequest r
   checked.resume = std::move(request.resume);
   checked.integrated_gradients = request.integrated_gradients;
   checked.top_output = request.top_output;
-  const size_t samples = TraceOptions{}.max_samples;
+  const GateLayout layout(model.config(),
+                          {checked.from.source.length(), checked.from.target.length(),
+                           SameNumbers(checked.from.source, checked.to.source) ? uint64_t{0} : uint64_t{1},
+                           SameNumbers(checked.from.target, checked.to.target) ? uint64_t{0} : uint64_t{1}});
+  checked.degree = layout.degree();
+  const size_t samples = TraceSamples(checked.degree, TraceOptions{}.max_samples);
+  SPLINESERVE_RETURN_IF_ERROR(CheckAnalysisSize(model, checked.from, samples, "from"));
   checked.bytes = AnalysisBytes(model.config(), checked.from, samples) +
-                  sizeof(double) * samples * checked.outputs.indices.size() * 64;
+                  sizeof(double) * samples * checked.outputs.indices.size() * 4 + (size_t{4} << 20);
   return checked;
 }
 
 absl::StatusOr<std::unique_ptr<TraceAnalysis>> TraceAnalysis::Create(std::shared_ptr<const LoadedModel> model,
                                                                      CheckedTrace trace) {
   SPLINESERVE_ASSIGN_OR_RETURN(const ModelWeights64* const weights, model->weights64());
-  const PassShape shape{trace.from.source.length(), trace.from.target.length()};
-  const size_t gates = GateLayout(weights->config, shape).gates();
-  const size_t samples = TraceOptions{}.max_samples;
-  if (gates > kMaxGateNumbers / samples) {
-    return InvalidField(
-        "from", absl::StrCat("so few tokens that there are at most ", kMaxGateNumbers / samples, " gates"),
-        absl::StrCat(gates));
-  }
   std::unique_ptr<TraceAnalysis> analysis(new TraceAnalysis(std::move(model), std::move(trace), *weights));
   const std::string& resume = analysis->trace_request_.resume;
   if (!resume.empty()) {
@@ -106,10 +108,14 @@ std::string TraceAnalysis::Fingerprint() const {
   return PieceHash({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
 }
 
-absl::StatusOr<std::vector<TracePiece>> TraceAnalysis::Next(absl::FunctionRef<bool()> more_time) {
+absl::StatusOr<std::vector<TracePiece>> TraceAnalysis::Next(absl::FunctionRef<bool()> more_time,
+                                                            absl::FunctionRef<absl::Status()> check) {
+  constexpr Eigen::Index kMostNumbers = 1 << 17;
   std::vector<TracePiece> pieces;
-  while (!done() && (pieces.empty() || more_time())) {
-    SPLINESERVE_ASSIGN_OR_RETURN(TracePiece piece, trace_.Next());
+  Eigen::Index numbers = 0;
+  while (!done() && (pieces.empty() || (numbers < kMostNumbers && more_time()))) {
+    SPLINESERVE_ASSIGN_OR_RETURN(TracePiece piece, trace_.Next(check));
+    numbers += piece.coefficients.size();
     if (summary_.pieces++ == 0) first_ = ValuesAt(piece.coefficients, -1);
     last_ = ValuesAt(piece.coefficients, 1);
     summary_.certified = summary_.certified && piece.certified;

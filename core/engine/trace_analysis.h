@@ -37,7 +37,8 @@ struct CheckedTrace {
   std::string resume;
   bool integrated_gradients = false;
   bool top_output = false;
-  size_t bytes = 0;  // estimate of scratch memory and one message
+  uint64_t degree = 0;  // bound along the segment
+  size_t bytes = 0;     // estimate of scratch memory and one message
 };
 
 // INVALID_ARGUMENT as the API says, FAILED_PRECONDITION as RequireExact. Cheap.
@@ -64,8 +65,8 @@ struct TraceSummary {
 // Not thread-safe. Holds the model.
 class TraceAnalysis {
  public:
-  // Makes the model's float64 weights if nobody has yet. INVALID_ARGUMENT for a resume token of another trace
-  // and for more gates and samples than kMaxGateNumbers, FAILED_PRECONDITION as LoadedModel::weights64.
+  // Makes the model's float64 weights if nobody has yet. INVALID_ARGUMENT for a resume token of another
+  // trace, FAILED_PRECONDITION as LoadedModel::weights64.
   static absl::StatusOr<std::unique_ptr<TraceAnalysis>> Create(std::shared_ptr<const LoadedModel> model,
                                                                CheckedTrace trace);
 
@@ -74,8 +75,10 @@ class TraceAnalysis {
 
   // Whether the trace is at its end, or has the pieces that were asked for.
   bool done() const { return trace_.done() || summary_.pieces == trace_request_.max_pieces; }
-  // The next pieces, as long as more_time() says and at least one. Errors are SegmentTrace::Next's.
-  absl::StatusOr<std::vector<TracePiece>> Next(absl::FunctionRef<bool()> more_time);
+  // The next pieces, as long as more_time() says, up to about a mebibyte of numbers, and at least one. Errors
+  // are SegmentTrace::Next's; `check` is asked as it says.
+  absl::StatusOr<std::vector<TracePiece>> Next(absl::FunctionRef<bool()> more_time,
+                                               absl::FunctionRef<absl::Status()> check);
   TraceSummary Summary() const;
 
  private:

@@ -38,6 +38,12 @@ Matrix64 ChebyshevTransform(size_t n) {
 
 double LebesgueBound(size_t n) { return 1 + 2 / M_PI * std::log(static_cast<double>(n)); }
 
+double TailOf(absl::Span<const double> c) {
+  double sum = 0;
+  for (size_t k = 1; k < c.size(); ++k) sum += std::abs(c[k]);
+  return sum;
+}
+
 double EvaluateSeries(absl::Span<const double> c, double x) {
   double b1 = 0, b2 = 0;
   for (size_t k = c.size(); k-- > 1;) {

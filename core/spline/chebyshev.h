@@ -26,6 +26,9 @@ Matrix64 ChebyshevTransform(size_t n);
 // 1 + 2/pi ln(n) (ibid., theorem 15.2).
 double LebesgueBound(size_t n);
 
+// sum of |c[k]| over k >= 1: the series is within it of c[0].
+double TailOf(absl::Span<const double> c);
+
 // Clenshaw's recurrence.
 double EvaluateSeries(absl::Span<const double> c, double x);
 

@@ -419,6 +419,7 @@ Bounded64 Float64Pass::Head(const Bounded64& rows, size_t points, double unit_ro
       const auto error = rows.error.middleRows(p * tokens, used);
       in.error.row(p) =
           (error + gamma * (block.cwiseAbs() + error)).colwise().sum() / static_cast<double>(used);
+      in.error.row(p).array() += Smallest(unit_roundoff);
     }
   }
   Bounded64 out;

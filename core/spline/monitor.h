@@ -85,8 +85,8 @@ class PatternMonitor {
   size_t bytes() const;  // of memory, all patterns together
 
   // Nearest recorded patterns by exact search over all classes, the input's own first. `label` < classes.
-  // Cost: FindNearestRow over the patterns of this shape (1,221 of 2,048 gates: 20 us); kHashed: one hash and a
-  // binary search a class.
+  // Cost: FindNearestRow over the patterns of this shape (1,221 of 2,048 gates: 20 us); kHashed: one hash and
+  // a binary search a class.
   Verdict Judge(const Pattern& pattern, uint32_t label, uint32_t gamma) const;
 
  private:

@@ -47,8 +47,8 @@ PassInput Segment::At(absl::Span<const double> t) const {
     Bounded64 rows;
     rows.value.resize(static_cast<Index>(t.size()) * from.rows(), from.cols());
     rows.error.resize(rows.value.rows(), rows.value.cols());
-    // Of t itself, the difference, the product and the sum: at most 4 rounding errors of the larger end each.
-    const Matrix64 error = 0x1p-51 * (from.cwiseAbs() + to.cwiseAbs());
+    // Of t itself (2.6), the difference, the product and the sum: less than 8 rounding errors of the ends.
+    const Matrix64 error = 0x1p-50 * (from.cwiseAbs() + to.cwiseAbs());
     for (size_t p = 0; p < t.size(); ++p) {
       const Index first = static_cast<Index>(p) * from.rows();
       rows.value.middleRows(first, from.rows()) = from + t[p] * (to - from);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +9,7 @@
 #include "core/spline/chebyshev.h"
 #include "core/spline/piece.h"
 #include "core/spline/sign_change.h"
+#include "core/spline/top_changes.h"
 
 namespace splineserve {
 namespace {
@@ -24,17 +24,8 @@ constexpr double kConverged = 1e-10;
 // the piece, and so do their rounding errors.
 constexpr double kWellInside = 0.2;
 constexpr double kShortestStep = 0x1p-46;
-
-size_t SamplesFor(uint64_t degree, size_t max_samples) {
-  if (degree >= max_samples) return kTruncatedSamples;
-  return std::max<size_t>(2, static_cast<size_t>(degree) + 1);
-}
-
-double Tail(absl::Span<const double> c) {
-  double sum = 0;
-  for (size_t k = 1; k < c.size(); ++k) sum += std::abs(c[k]);
-  return sum;
-}
+// A knot that is known no better than to this share of its piece makes the piece uncertified.
+constexpr double kLargestKnotError = 0x1p-4;
 
 absl::Span<const double> RowOf(const Matrix64& m, size_t r) {
   return {m.data() + r * static_cast<size_t>(m.cols()), static_cast<size_t>(m.cols())};
@@ -46,26 +37,12 @@ bool Converged(const Matrix64& series) {
   return series.rightCols(2).cwiseAbs().maxCoeff() <= kConverged * series.cwiseAbs().maxCoeff();
 }
 
-template <typename T>
-void Put(T value, std::string& bytes) {
-  char raw[sizeof(T)];
-  std::memcpy(raw, &value, sizeof(T));
-  bytes.append(raw, sizeof(T));
-}
-
-template <typename T>
-T Get(const std::string& bytes, size_t& at) {
-  T value;
-  std::memcpy(&value, bytes.data() + at, sizeof(T));
-  at += sizeof(T);
-  return value;
-}
-
-std::string Checksum(const std::string& bytes) {
-  return PieceHash({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
-}
-
 }  // namespace
+
+size_t TraceSamples(uint64_t degree, size_t max_samples) {
+  if (degree >= max_samples) return kTruncatedSamples;
+  return std::max<size_t>(2, static_cast<size_t>(degree) + 1);
+}
 
 struct SegmentTrace::Interval {
   double begin = 0, end = 0;
@@ -81,7 +58,7 @@ struct SegmentTrace::Interval {
 SegmentTrace::SegmentTrace(const Segment& segment, TraceOptions options)
     : segment_(segment),
       options_(std::move(options)),
-      samples_(SamplesFor(segment.layout().degree(), options_.max_samples)),
+      samples_(TraceSamples(segment.layout().degree(), options_.max_samples)),
       truncated_(segment.layout().degree() >= options_.max_samples),
       transform_(ChebyshevTransform(samples_)),
       points_(ChebyshevPoints(samples_)) {
@@ -106,7 +83,10 @@ absl::StatusOr<SegmentTrace::Interval> SegmentTrace::Sample(double begin, double
   }
   interval.series.noalias() = result.arguments.value.transpose() * transform_;
   const double lebesgue = LebesgueBound(samples_);
-  const double sums = kUnit * static_cast<double>(samples_ + 4);
+  // Each coefficient is a sum of samples times cosines, off by n + 16 units at most; all coefficients
+  // together.
+  const double count = static_cast<double>(samples_);
+  const double sums = 2 * count * (count + 16) * kUnit;
   interval.delta.resize(segment_.layout().gates());
   interval.noise.resize(segment_.layout().gates());
   // Row by row: the samples of one gate are far apart.
@@ -118,7 +98,7 @@ absl::StatusOr<SegmentTrace::Interval> SegmentTrace::Sample(double begin, double
   const Index last = std::min<Index>(3, static_cast<Index>(samples_) - 1);
   for (size_t g = 0; g < interval.delta.size(); ++g) {
     const Index column = static_cast<Index>(g);
-    interval.delta[g] = lebesgue * (errors[column] + sums * sizes[column]);
+    interval.delta[g] = lebesgue * errors[column] + sums * sizes[column];
     const auto series = interval.series.row(column);
     interval.noise[g] = std::min(interval.delta[g],
                                  16 * (series.tail(last).cwiseAbs().maxCoeff() + kUnit * series.lpNorm<1>()));
@@ -149,29 +129,36 @@ SegmentTrace::Event SegmentTrace::FirstEvent(const Interval& interval, bool prov
   double limit = 1, uncertain = kNowhere;
   // The interval may begin at a knot that is known to within its error only: gates that vanish there may
   // still have their old signs.
-  const bool at_knot = interval.begin == t_ && t_ > 0;
-  const double first_x = interval.begin == t_ ? std::min(-1 + 2 * knot_error_ / half, -0.5) : -1;
+  const bool at_knot = interval.begin == t_;
+  const double first_x = at_knot ? std::min(-1 + knot_error_ / half, -0.5) : -1;
+  double settled = first_x;
   std::vector<double> closed(samples_);
   for (size_t g = 0; g < interval.delta.size(); ++g) {
     absl::Span<const double> series = RowOf(interval.series, g);
     const bool open = pattern_[g] != 0;
     if (!open) {
-      if (-series[0] - Tail(series) > deltas[g] * 1.01 + 0x1p-40 * std::abs(series[0])) continue;
       std::transform(series.begin(), series.end(), closed.begin(), [](double c) { return -c; });
       series = closed;
     }
-    if (series[0] == 0 && Tail(series) == 0) {
+    if (ClearlyPositive(series, deltas[g])) continue;
+    if (series[0] == 0 && TailOf(series) == 0) {
       // Identically zero: ties are closed.
-      if (open) candidates.push_back({g, {first_x, 0, kNowhere}});
+      if (open) candidates.push_back({g, {first_x, 0, kNowhere, first_x}});
       continue;
     }
     const SignChange change = FirstNegative(series, {deltas[g], first_x, limit, at_knot});
     uncertain = std::min(uncertain, change.uncertain);
+    settled = std::max(settled, change.settled);
     if (change.location == kNowhere) continue;
     candidates.push_back({g, change});
     limit = std::min(limit, change.location + 2 * change.error + tolerance);
   }
-  Event event{kNowhere, 0, false, {}, uncertain == kNowhere ? kNowhere : interval.At(uncertain)};
+  Event event{kNowhere,
+              0,
+              false,
+              {},
+              uncertain == kNowhere ? kNowhere : interval.At(uncertain),
+              interval.At(settled)};
   if (candidates.empty()) return event;
   const Candidate& first = *std::min_element(
       candidates.begin(), candidates.end(),
@@ -214,7 +201,7 @@ void SegmentTrace::Flip(const std::vector<size_t>& gates) {
   }
 }
 
-absl::StatusOr<TracePiece> SegmentTrace::Next() {
+absl::StatusOr<TracePiece> SegmentTrace::Next(absl::FunctionRef<absl::Status()> check) {
   TracePiece piece;
   piece.begin = t_;
   piece.certified = !truncated_;
@@ -229,7 +216,10 @@ absl::StatusOr<TracePiece> SegmentTrace::Next() {
     piece.resolution = std::max(piece.resolution, width / static_cast<double>(samples_));
   };
   while (true) {
-    const double end = step_ >= 1 - begin ? 1 : begin + step_;
+    SPLINESERVE_RETURN_IF_ERROR(check());
+    // Steps that are no steps would never end: such may come of bytes that were restored.
+    const double step = std::max(step_, kShortestStep);
+    const double end = step >= 1 - begin ? 1 : begin + step;
     absl::StatusOr<Interval> interval = Sample(begin, end);
     if (!interval.ok() || !interval->converged) {
       step_ = (end - begin) / 4;
@@ -243,6 +233,10 @@ absl::StatusOr<TracePiece> SegmentTrace::Next() {
       if (++rounds <= most_rounds) continue;
       // Rounding hides what happens here: go on from a point where signs are clear.
       if (resettled) {
+        if (restored_) {
+          return absl::InvalidArgumentError(
+              "resume: expected the token of an earlier call, found one whose gates are of no piece");
+        }
         return absl::InternalError(absl::StrCat("the gates at t = ", t_, " do not settle"));
       }
       resettled = true;
@@ -275,7 +269,12 @@ absl::StatusOr<TracePiece> SegmentTrace::Next() {
         step_ = (end - begin) / 4;
         continue;
       }
-      if (certified) event.error = proof.error;
+      if (certified && event.t != kNowhere) event.error = proof.error + std::abs(proof.t - event.t);
+      if (certified && begin == t_) {
+        // What is claimed begins where all signs are clear.
+        knot_error_ = std::max(knot_error_, proof.settled - t_);
+        certified = knot_error_ <= kLargestKnotError * (checked - t_);
+      }
     }
     if (!certified) doubt(checked - begin);
     retries = 0;
@@ -300,9 +299,11 @@ absl::StatusOr<TracePiece> SegmentTrace::Next() {
 }
 
 absl::Status SegmentTrace::Finish(TracePiece& piece) {
+  piece.knot_error = knot_error_;
   if (piece.begin != 0) {
     piece.flips = flips_;
-    piece.knot_error = knot_error_;
+  } else {
+    tied_at_begin_ = !flips_.empty();
   }
   std::vector<double> t;
   for (double x : points_) t.push_back(piece.begin + (piece.end - piece.begin) * (x + 1) / 2);
@@ -333,60 +334,11 @@ absl::Status SegmentTrace::Finish(TracePiece& piece) {
     piece.nearest = static_cast<size_t>(nearest);
   }
   piece.sequence_id = segment_.layout().SequenceIdOf(pattern_);
-  if (options_.top_output) FindTopChanges(piece);
+  if (options_.top_output) {
+    piece.top_changes = FindTopChanges(piece.coefficients, options_.outputs.indices, piece.begin, piece.end);
+  }
   if (options_.integrated_gradients) SPLINESERVE_RETURN_IF_ERROR(IntegrateGradients(piece.begin, piece.end));
   return absl::OkStatus();
-}
-
-void SegmentTrace::FindTopChanges(TracePiece& piece) const {
-  const std::vector<OutputIndex>& indices = options_.outputs.indices;
-  std::vector<std::vector<size_t>> rows;  // outputs of each row
-  for (size_t o = 0; o < indices.size(); ++o) {
-    const auto same = std::find_if(rows.begin(), rows.end(), [&](const std::vector<size_t>& row) {
-      return indices[row.front()].row == indices[o].row;
-    });
-    if (same == rows.end()) {
-      rows.push_back({o});
-    } else {
-      same->push_back(o);
-    }
-  }
-  const auto series = [&](size_t o) { return piece.coefficients.row(static_cast<Index>(o)); };
-  for (const std::vector<size_t>& row : rows) {
-    size_t top = row.front();
-    for (size_t o : row) {
-      if (EvaluateSeries(RowOf(piece.coefficients, o), -1) >
-          EvaluateSeries(RowOf(piece.coefficients, top), -1)) {
-        top = o;
-      }
-    }
-    double x = -1;
-    // Each change of one of n (n - 1) / 2 pairs at one of `degree` roots at most.
-    for (size_t changes = 0; changes < row.size() * row.size() * samples_ && x < 1; ++changes) {
-      double next = kNowhere;
-      size_t winner = top;
-      for (size_t o : row) {
-        if (o == top) continue;
-        const Matrix64 difference = series(top) - series(o);
-        const std::vector<double> rest = RestrictedTo(RowOf(difference, 0), x, 1);
-        const double delta = 0x1p-46 * (std::abs(rest[0]) + Tail(rest) + series(top).lpNorm<1>());
-        const SignChange change = FirstNegative(rest, {.delta = delta, .zero_at_begin = true});
-        if (change.location == kNowhere) continue;
-        const double at = x + (1 - x) * (change.location + 1) / 2;
-        if (at < next) {
-          next = at;
-          winner = o;
-        }
-      }
-      if (winner == top) break;
-      const double t = piece.begin + (piece.end - piece.begin) * (next + 1) / 2;
-      piece.top_changes.push_back({t, indices[top].row, indices[top].col, indices[winner].col});
-      top = winner;
-      x = next;
-    }
-  }
-  std::stable_sort(piece.top_changes.begin(), piece.top_changes.end(),
-                   [](const TopChange& a, const TopChange& b) { return a.t < b.t; });
 }
 
 absl::Status SegmentTrace::IntegrateGradients(double begin, double end) {
@@ -419,58 +371,6 @@ absl::Status SegmentTrace::IntegrateGradients(double begin, double end) {
           absl::StrCat("a gradient overflows float64 between t = ", begin, " and ", end));
     }
   }
-  return absl::OkStatus();
-}
-
-std::string SegmentTrace::State(const std::string& fingerprint) const {
-  std::string bytes = fingerprint;
-  Put(t_, bytes);
-  Put(knot_error_, bytes);
-  Put(step_, bytes);
-  Put(static_cast<uint32_t>(flips_.size()), bytes);
-  for (const GateFlip& flip : flips_) Put(static_cast<uint32_t>(flip.gate), bytes);
-  std::string bits((pattern_.size() + 7) / 8, '\0');
-  for (size_t g = 0; g < pattern_.size(); ++g) {
-    bits[g / 8] = static_cast<char>(bits[g / 8] | pattern_[g] << (g % 8));
-  }
-  bytes += bits;
-  return bytes + Checksum(bytes);
-}
-
-absl::Status SegmentTrace::Restore(const std::string& state, const std::string& fingerprint) {
-  const size_t bits = (pattern_.size() + 7) / 8;
-  const size_t fixed = fingerprint.size() + 3 * sizeof(double) + sizeof(uint32_t);
-  const auto refuse = [](const char* found) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "resume: expected the token of an earlier call with the same model, ends and outputs, found ",
-        found));
-  };
-  if (state.size() < fixed + bits + 16) return refuse("too few bytes");
-  const std::string body = state.substr(0, state.size() - 16);
-  if (Checksum(body) != state.substr(state.size() - 16)) return refuse("bytes that are no such token");
-  if (state.compare(0, fingerprint.size(), fingerprint) != 0) return refuse("that of another trace");
-  size_t at = fingerprint.size();
-  const double t = Get<double>(body, at), knot_error = Get<double>(body, at), step = Get<double>(body, at);
-  const uint32_t flips = Get<uint32_t>(body, at);
-  const bool sound = t > 0 && t < 1 && knot_error >= 0 && knot_error <= 1 && step > 0 && step <= 4;
-  if (!sound || flips > pattern_.size() || body.size() != fixed + flips * sizeof(uint32_t) + bits) {
-    return refuse("bytes that are no such token");
-  }
-  std::vector<size_t> gates;
-  for (uint32_t f = 0; f < flips; ++f) {
-    gates.push_back(Get<uint32_t>(body, at));
-    if (gates.back() >= pattern_.size() || (f > 0 && gates[f] <= gates[f - 1])) {
-      return refuse("bytes that are no such token");
-    }
-  }
-  for (size_t g = 0; g < pattern_.size(); ++g) {
-    pattern_[g] = static_cast<uint8_t>(static_cast<uint8_t>(body[at + g / 8]) >> (g % 8) & 1);
-  }
-  flips_.clear();
-  for (size_t gate : gates) flips_.push_back({gate, pattern_[gate] != 0});
-  t_ = t;
-  knot_error_ = knot_error;
-  step_ = step;
   return absl::OkStatus();
 }
 

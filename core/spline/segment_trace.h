@@ -16,9 +16,11 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/spline/segment.h"
+#include "core/spline/top_changes.h"
 
 namespace splineserve {
 
@@ -28,17 +30,14 @@ struct GateFlip {
   friend bool operator==(const GateFlip&, const GateFlip&) = default;
 };
 
-struct TopChange {
-  double t = 0;
-  size_t row = 0;
-  size_t from = 0, to = 0;  // columns: of the largest chosen output of the row before and after
-};
-
 struct TracePiece {
   double begin = 0, end = 0;
   // What differs from the piece before, ascending; empty for a trace's first piece.
   std::vector<GateFlip> flips;
-  double knot_error = 0;  // of `begin`
+  // The signs change within this distance of `begin`. Proven where the piece before and this one are
+  // certified. At t = 0: how far gates that are within rounding of zero there may take to show their sign.
+  double knot_error = 0;
+  // No gate changes its sign in (begin + knot_error, end - the next piece's knot_error), in exact arithmetic.
   bool certified = false;
   // Where it is not: signs were looked at in steps of this (in t).
   double resolution = 0;
@@ -60,16 +59,24 @@ struct TraceOptions {
   size_t max_samples = 96;
 };
 
+// Samples that a trace of this degree takes, at most `max_samples`.
+size_t TraceSamples(uint64_t degree, size_t max_samples);
+
 // Not thread-safe. `segment` must outlive it.
 class SegmentTrace {
  public:
   SegmentTrace(const Segment& segment, TraceOptions options);
 
   bool done() const { return t_ >= 1; }
-  // The next piece. OUT_OF_RANGE if a number overflows float64. Must not be called when done().
+  // The next piece. OUT_OF_RANGE if a number overflows float64, INVALID_ARGUMENT if the state that was
+  // restored is none of a trace, what `check` returns, asked before every few evaluations, if it is not OK.
+  // Must not be called when done().
   //
   // Cost: some three times degree + 1 evaluations with error bounds, if pieces are of similar lengths.
-  absl::StatusOr<TracePiece> Next();
+  absl::StatusOr<TracePiece> Next(absl::FunctionRef<absl::Status()> check);
+  absl::StatusOr<TracePiece> Next() {
+    return Next([] { return absl::OkStatus(); });
+  }
 
   // What it takes to go on later, elsewhere: opaque bytes with a checksum, some bytes and one bit a gate.
   // `fingerprint` (16 bytes) says of what the trace is.
@@ -78,6 +85,9 @@ class SegmentTrace {
   absl::Status Restore(const std::string& state, const std::string& fingerprint);
 
   double reached() const { return t_; }
+  double knot_error() const { return knot_error_; }  // of the knot reached()
+  // Gates that were tied at t = 0 and are open right of it, or the other way round.
+  bool tied_at_begin() const { return tied_at_begin_; }
   uint64_t evaluations() const { return evaluations_; }  // of one point each
   // Integral of each output's gradient over t, so far: element-wise times the direction it is the integrated
   // gradient (arXiv 1703.01365). One an output; empty unless asked for.
@@ -94,12 +104,12 @@ class SegmentTrace {
     bool at_begin = false;
     std::vector<size_t> gates;
     double uncertain = 0;  // leftmost doubt, in t; infinity without
+    double settled = 0;    // from where on all signs are clear
   };
   // With the proven bounds of rounding errors, or with estimates, which are far smaller in deep models.
   Event FirstEvent(const Interval& interval, bool proven) const;
   void Flip(const std::vector<size_t>& gates);
   absl::Status Finish(TracePiece& piece);
-  void FindTopChanges(TracePiece& piece) const;
   absl::Status IntegrateGradients(double begin, double end);
 
   const Segment& segment_;
@@ -115,6 +125,8 @@ class SegmentTrace {
   double knot_error_ = 0;
   double step_ = 1;
   bool last_certified_ = true;
+  bool tied_at_begin_ = false;
+  bool restored_ = false;
   uint64_t evaluations_ = 0;
   std::vector<InputRows64> gradients_;
 };

@@ -14,18 +14,16 @@ constexpr double kNarrowest = 0x1p-44;
 constexpr double kShortRun = 64 * kNarrowest;  // of undecided parts around one root
 constexpr int kMostParts = 512;
 
-double Tail(absl::Span<const double> c) {
-  double sum = 0;
-  for (size_t k = 1; k < c.size(); ++k) sum += std::abs(c[k]);
-  return sum;
-}
-
 class Search {
  public:
   Search(absl::Span<const double> c, const SignSearch& search)
       : whole_(c), degree_(static_cast<double>(c.size() - 1)), search_(search) {
-    // Of evaluating and restricting the series: some rounding errors of its size for each term.
-    delta_ = search.delta + 8 * (degree_ + 1) * 0x1p-53 * (std::abs(c[0]) + Tail(c));
+    // Of evaluating and restricting the series: Clenshaw's recurrence amplifies each of its degree + 1
+    // rounding errors by up to degree + 1 at the ends.
+    delta_ = search.delta + 8 * (degree_ + 1) * (degree_ + 1) * 0x1p-53 * (std::abs(c[0]) + TailOf(c));
+    slope_ = DerivativeOf(c);
+    slope_.resize(c.size(), 0.0);  // as many terms as the polynomial: RestrictedTo keeps one transform
+    result_.settled = search.begin;
   }
 
   SignChange Run() {
@@ -82,14 +80,16 @@ class Search {
   // The part [lo, hi], on which the polynomial is the series `c`.
   void Visit(double lo, double hi, const std::vector<double>& c) {
     if (found_ || lo > search_.limit) return;
-    const double tail = Tail(c);
+    const double tail = TailOf(c);
     if (c[0] - tail > delta_) return Positive();
     if (c[0] + tail < -delta_) return Found(lo, 0);
     // Twice: a part where it is about delta would be divided down to the narrowest.
     if (std::abs(c[0]) + tail <= 2 * delta_) return Undecided(lo);
     const double half = (hi - lo) / 2;
-    const std::vector<double> slope = DerivativeOf(c);
-    const double steepness = std::abs(slope[0]) - Tail(slope) - half * degree_ * degree_ * delta_;
+    // In units of the part's half width, so that the error of restricting it counts as much.
+    std::vector<double> slope = RestrictedTo(slope_, lo, hi);
+    for (double& term : slope) term *= half;
+    const double steepness = std::abs(slope[0]) - TailOf(slope) - half * degree_ * degree_ * delta_;
     if (steepness > 0) return Monotone(lo, hi, slope[0] > 0);
     if (half < kNarrowest || ++parts_ > kMostParts) return Undecided(lo);
     const double mid = lo + half;
@@ -110,14 +110,23 @@ class Search {
     return std::min(radius, hi - lo);
   }
 
+  // How far from lo the increasing polynomial is above delta.
+  double Rise(double lo, double hi) const {
+    double radius = kNarrowest * 0x1p-6;
+    while (radius < hi - lo && EvaluateSeries(whole_, lo + radius) <= delta_) radius *= 2;
+    return std::min(radius, hi - lo);
+  }
+
   void Monotone(double lo, double hi, bool increasing) {
     const double at_lo = EvaluateSeries(whole_, lo), at_hi = EvaluateSeries(whole_, hi);
     if (increasing) {
       if (at_lo < -Slack(lo)) return Found(lo, 0);
-      // Zero at most at lo. What was undecided before it ended there, if it is the interval's beginning.
+      // Zero at most at lo.
       if (AtBegin(lo)) {
-        if (!search_.zero_at_begin && at_lo <= delta_) Doubt(lo);  // or negative, and zero a little later
-        undecided_.reset();
+        if (at_lo <= delta_) {  // or negative, and zero a little later
+          if (!search_.zero_at_begin) Doubt(lo);
+          result_.settled = lo + Rise(lo, hi);
+        }
       }
       return Positive();
     }
@@ -132,6 +141,7 @@ class Search {
   const double degree_;
   const SignSearch& search_;
   double delta_;
+  std::vector<double> slope_;  // d/dx of the whole
   int parts_ = 0;
   bool found_ = false;
   std::optional<double> undecided_;  // where a run of undecided parts began
@@ -140,9 +150,14 @@ class Search {
 
 }  // namespace
 
+bool ClearlyPositive(absl::Span<const double> c, double delta) {
+  // 2^-35: the search's own rounding errors up to 96 terms, 8 * 96^2 * 2^-53 of twice c[0].
+  return c[0] - TailOf(c) > delta * 1.01 + 0x1p-35 * std::abs(c[0]);
+}
+
 SignChange FirstNegative(absl::Span<const double> c, const SignSearch& search) {
   // What most calls come to, without copies.
-  if (c[0] - Tail(c) > search.delta * 1.01 + 0x1p-40 * std::abs(c[0])) return {};
+  if (ClearlyPositive(c, search.delta)) return {kNowhere, 0, kNowhere, search.begin};
   return Search(c, search).Run();
 }
 

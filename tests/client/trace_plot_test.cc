@@ -13,7 +13,7 @@ using testing::Not;
 // Two outputs on two pieces: 1 + 2x and x^2, then 3 and 1.
 TracePlot Example() {
   TracePlot plot;
-  plot.title = "a \"model\"";
+  plot.title = "a `touch x` 'model'";
   plot.outputs.resize(2);
   plot.outputs[1].set_col(4);
   v1::TracePiece first;
@@ -44,8 +44,8 @@ TEST(TracePlotTest, ValuesAreThoseOfTheSeries) {
 TEST(TracePlotTest, TheScriptHasCurvesKnotsAndTitles) {
   const std::string script = PlotScript(Example(), "out.svg");
   EXPECT_THAT(script, HasSubstr("set terminal svg"));
-  EXPECT_THAT(script, HasSubstr("set output \"out.svg\""));
-  EXPECT_THAT(script, HasSubstr("a \\\"model\\\""));
+  EXPECT_THAT(script, HasSubstr("set output 'out.svg'"));
+  EXPECT_THAT(script, HasSubstr("set title 'a `touch x` ''model'''"));
   EXPECT_THAT(script, HasSubstr("title 'row 0 col 4'"));
   EXPECT_THAT(script, HasSubstr("$knots << END\n0.5 3 1\nEND"));
   EXPECT_THAT(script, Not(HasSubstr("$changes")));
