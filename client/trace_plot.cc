@@ -134,6 +134,11 @@ absl::Status CheckPlotPath(const std::string& path) {
     return absl::NotFoundError(
         "--plot: gnuplot is not installed; on Debian and Ubuntu: apt-get install gnuplot-nox");
   }
+  // Else gnuplot would draw on its standard output.
+  FILE* const file = std::fopen(path.c_str(), "ab");
+  if (file == nullptr)
+    return absl::InvalidArgumentError(absl::StrCat("--plot: cannot write into \"", path, "\""));
+  std::fclose(file);
   return absl::OkStatus();
 }
 

@@ -82,6 +82,7 @@ void AddDecode(CLI::App& app, Session& session) {
   AddSequenceFlags(command, flags->sources, "Source of an encoder-decoder");
   AddSequenceFlags(command, flags->targets, "Target");
   AddOutputFlags(command, flags->output);
+  AddErrorFlags(command, flags->output);
   AddPieceFlags(command, flags->pieces);
   AddMonitorFlags(command, flags->monitor);
   AddConnectionFlags(command, flags->connection);

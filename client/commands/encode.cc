@@ -69,6 +69,7 @@ void AddEncode(CLI::App& app, Session& session) {
   AddModelFlag(command, flags->model, /*required=*/true);
   AddSequenceFlags(command, flags->inputs, "Input");
   AddOutputFlags(command, flags->output);
+  AddErrorFlags(command, flags->output);
   AddPieceFlags(command, flags->pieces);
   AddMonitorFlags(command, flags->monitor);
   AddConnectionFlags(command, flags->connection);

@@ -222,6 +222,9 @@ void AddOutputFlags(CLI::App& command, OutputFlags& flags) {
         return known ? "" : absl::StrCat("expected hidden or head, found \"", text, "\"");
       });
   command.add_flag("--full", flags.full, "Print every number, with the digits that determine it");
+}
+
+void AddErrorFlags(CLI::App& command, OutputFlags& flags) {
   command.add_flag("--float64", flags.float64,
                    "Evaluate in float64, too, and list the gates that float32's rounding may have flipped");
   command.add_flag("--smoothing-error", flags.smoothing_error,

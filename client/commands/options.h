@@ -93,6 +93,8 @@ struct OutputFlags {
   v1::OutputKind::Value ToProto() const;
 };
 void AddOutputFlags(CLI::App& command, OutputFlags& flags);
+// --float64 and --smoothing-error: for encode and decode.
+void AddErrorFlags(CLI::App& command, OutputFlags& flags);
 
 }  // namespace splineserve::client
 

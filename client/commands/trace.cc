@@ -199,7 +199,14 @@ int Run(const Flags& flags, Session& session) {
     if (event.has_pieces())
       pieces.insert(pieces.end(), event.pieces().pieces().begin(), event.pieces().pieces().end());
   });
-  if (!status.ok()) return session.FailCall(status, flags.connection.server);
+  if (!status.ok()) {
+    if (!flags.connection.json && !pieces.empty()) {
+      session.out << PiecesText(pieces, flags.full)
+                  << "\nThe trace ended early, at t = " << absl::StrFormat("%.9g", pieces.back().end())
+                  << ".\n";
+    }
+    return session.FailCall(status, flags.connection.server);
+  }
   if (!flags.connection.json) session.out << TraceText(flags, *info, header, pieces, summary);
   if (flags.plot.empty()) return kSuccess;
   const TracePlot plot{absl::StrCat(header.model().name(), ": ", pieces.size(), " pieces"),

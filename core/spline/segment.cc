@@ -47,12 +47,15 @@ PassInput Segment::At(absl::Span<const double> t) const {
     Bounded64 rows;
     rows.value.resize(static_cast<Index>(t.size()) * from.rows(), from.cols());
     rows.error.resize(rows.value.rows(), rows.value.cols());
-    // Of t itself (2.6), the difference, the product and the sum: less than 8 rounding errors of the ends.
-    const Matrix64 error = 0x1p-50 * (from.cwiseAbs() + to.cwiseAbs());
+    const Matrix64 difference = to - from;
     for (size_t p = 0; p < t.size(); ++p) {
       const Index first = static_cast<Index>(p) * from.rows();
-      rows.value.middleRows(first, from.rows()) = from + t[p] * (to - from);
-      rows.error.middleRows(first, from.rows()) = error;
+      rows.value.middleRows(first, from.rows()) = from + t[p] * difference;
+      // Of t itself (2.6), the difference and the product: less than 8 rounding errors of what is added; and
+      // of the sum.
+      rows.error.middleRows(first, from.rows()) =
+          0x1p-50 * t[p] * difference.cwiseAbs() +
+          0x1p-52 * rows.value.middleRows(first, from.rows()).cwiseAbs();
     }
     return rows;
   };

@@ -23,7 +23,8 @@ constexpr double kConverged = 1e-10;
 // A knot this far into the interval, or farther, is located well: the frozen polynomials may grow fast beyond
 // the piece, and so do their rounding errors.
 constexpr double kWellInside = 0.2;
-constexpr double kShortestStep = 0x1p-46;
+// What t can be told apart by: next to 0 by far less than elsewhere.
+double ShortestStep(double t) { return std::max(0x1p-46 * t, 0x1p-900); }
 // A knot that is known no better than to this share of its piece makes the piece uncertified.
 constexpr double kLargestKnotError = 0x1p-4;
 
@@ -50,7 +51,8 @@ struct SegmentTrace::Interval {
   std::vector<double> delta;  // how far each series may be from the polynomial that is meant
   // The same as estimated: on a short interval the last coefficients are rounding errors and nothing else.
   std::vector<double> noise;
-  bool converged = true;  // where truncated
+  std::vector<bool> clear;  // whose sign at the beginning is proven
+  bool converged = true;    // where truncated
 
   double At(double x) const { return begin + (end - begin) * (x + 1) / 2; }
 };
@@ -75,7 +77,7 @@ absl::StatusOr<SegmentTrace::Interval> SegmentTrace::Sample(double begin, double
   const Float64Pass& pass = segment_.pass();
   const PassResult result = pass.Run(segment_.At(t), {.pattern = pattern_.data(), .unit_roundoff = kUnit});
   evaluations_ += samples_;
-  Interval interval{begin, end, {}, {}, {}, true};
+  Interval interval{begin, end, {}, {}, {}, {}, true};
   if (!result.arguments.value.allFinite() || !result.rows.value.allFinite() ||
       !result.arguments.error.allFinite()) {
     return absl::OutOfRangeError(
@@ -89,6 +91,7 @@ absl::StatusOr<SegmentTrace::Interval> SegmentTrace::Sample(double begin, double
   const double sums = 2 * count * (count + 16) * kUnit;
   interval.delta.resize(segment_.layout().gates());
   interval.noise.resize(segment_.layout().gates());
+  interval.clear.resize(segment_.layout().gates());
   // Row by row: the samples of one gate are far apart.
   Row64 errors = Row64::Zero(interval.series.rows()), sizes = errors;
   for (Index p = 0; p < static_cast<Index>(samples_); ++p) {
@@ -99,6 +102,7 @@ absl::StatusOr<SegmentTrace::Interval> SegmentTrace::Sample(double begin, double
   for (size_t g = 0; g < interval.delta.size(); ++g) {
     const Index column = static_cast<Index>(g);
     interval.delta[g] = lebesgue * errors[column] + sums * sizes[column];
+    interval.clear[g] = std::abs(result.arguments.value(0, column)) > result.arguments.error(0, column);
     const auto series = interval.series.row(column);
     interval.noise[g] = std::min(interval.delta[g],
                                  16 * (series.tail(last).cwiseAbs().maxCoeff() + kUnit * series.lpNorm<1>()));
@@ -209,7 +213,7 @@ absl::StatusOr<TracePiece> SegmentTrace::Next(absl::FunctionRef<absl::Status()> 
   // Where the last piece was beyond proof, so is this one in most cases: no retries.
   const size_t most_retries = last_certified_ ? 2 : 0;
   size_t rounds = 0, retries = 0;
-  bool resettled = false;
+  bool unsettled = false;
   double begin = t_;  // of the interval; the piece begins at t_
   const auto doubt = [&](double width) {
     piece.certified = false;
@@ -218,29 +222,31 @@ absl::StatusOr<TracePiece> SegmentTrace::Next(absl::FunctionRef<absl::Status()> 
   while (true) {
     SPLINESERVE_RETURN_IF_ERROR(check());
     // Steps that are no steps would never end: such may come of bytes that were restored.
-    const double step = std::max(step_, kShortestStep);
+    const double step = std::max(step_, ShortestStep(begin));
     const double end = step >= 1 - begin ? 1 : begin + step;
     absl::StatusOr<Interval> interval = Sample(begin, end);
     if (!interval.ok() || !interval->converged) {
       step_ = (end - begin) / 4;
-      if (step_ > kShortestStep) continue;
+      if (step_ > ShortestStep(end)) continue;
       if (!interval.ok()) return interval.status();
       doubt(end - begin);
     }
     Event event = FirstEvent(*interval, /*proven=*/false);
     if (event.t != kNowhere && event.at_begin && begin == t_) {
+      // A gate whose sign here is proven, and that is not one of those that have just flipped, has its root
+      // to the right, nearer than this interval shows.
+      const bool nearer = std::any_of(event.gates.begin(), event.gates.end(), [&](size_t gate) {
+        const bool flipped = std::any_of(flips_.begin(), flips_.end(),
+                                         [&](const GateFlip& flip) { return flip.gate == gate; });
+        return interval->clear[gate] && !flipped;
+      });
+      if (nearer && rounds == 0 && end - begin > 64 * ShortestStep(end)) {
+        step_ = (end - begin) / 1024;
+        continue;
+      }
       Flip(event.gates);
       if (++rounds <= most_rounds) continue;
-      // Rounding hides what happens here: go on from a point where signs are clear.
-      if (resettled) {
-        if (restored_) {
-          return absl::InvalidArgumentError(
-              "resume: expected the token of an earlier call, found one whose gates are of no piece");
-        }
-        return absl::InternalError(absl::StrCat("the gates at t = ", t_, " do not settle"));
-      }
-      resettled = true;
-      rounds = 0;
+      // Rounding hides what happens here: go on with the signs a little to the right, over a short piece.
       doubt(end - begin);
       const double inside = begin + (end - begin) / 64;
       const PassResult at = segment_.pass().Run(segment_.At({&inside, 1}), {});
@@ -250,21 +256,24 @@ absl::StatusOr<TracePiece> SegmentTrace::Next(absl::FunctionRef<absl::Status()> 
         if (signs[g] != pattern_[g]) changed.push_back(g);
       }
       Flip(changed);
-      continue;
+      event.t = kNowhere;
+      event.gates.clear();
+      unsettled = true;
     }
     if (event.t != kNowhere && event.t - begin < kWellInside * (end - begin) && begin == t_ &&
-        end - begin > 64 * kShortestStep) {
+        end - begin > 64 * ShortestStep(end)) {
       step_ = 2 * (event.t - begin);
       continue;
     }
-    const double checked = std::min(event.t, end);  // no sign changes up to there
+    // No sign changes up to there.
+    const double checked = unsettled ? begin + (end - begin) / 32 : std::min(event.t, end);
     bool certified = false;
-    if (!truncated_) {
+    if (!truncated_ && !unsettled) {
       const Event proof = FirstEvent(*interval, /*proven=*/true);
       const bool same = proof.gates == event.gates && !proof.at_begin &&
                         (event.gates.empty() || std::abs(proof.t - event.t) <= proof.error);
       certified = same && proof.uncertain >= checked;
-      if (!certified && retries < most_retries && end - begin > 64 * kShortestStep) {
+      if (!certified && retries < most_retries && end - begin > 64 * ShortestStep(end)) {
         ++retries;  // rounding errors are smaller on a shorter interval
         step_ = (end - begin) / 4;
         continue;
@@ -278,7 +287,7 @@ absl::StatusOr<TracePiece> SegmentTrace::Next(absl::FunctionRef<absl::Status()> 
     }
     if (!certified) doubt(checked - begin);
     retries = 0;
-    if (event.t == kNowhere && end < 1 && !truncated_) {
+    if (event.t == kNowhere && end < 1 && !truncated_ && !unsettled) {
       begin = end;
       step_ = 2 * (end - t_);
       continue;

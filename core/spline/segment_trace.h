@@ -68,9 +68,8 @@ class SegmentTrace {
   SegmentTrace(const Segment& segment, TraceOptions options);
 
   bool done() const { return t_ >= 1; }
-  // The next piece. OUT_OF_RANGE if a number overflows float64, INVALID_ARGUMENT if the state that was
-  // restored is none of a trace, what `check` returns, asked before every few evaluations, if it is not OK.
-  // Must not be called when done().
+  // The next piece. OUT_OF_RANGE if a number overflows float64; what `check` returns, asked before every few
+  // evaluations, if it is not OK. Must not be called when done().
   //
   // Cost: some three times degree + 1 evaluations with error bounds, if pieces are of similar lengths.
   absl::StatusOr<TracePiece> Next(absl::FunctionRef<absl::Status()> check);
@@ -126,7 +125,6 @@ class SegmentTrace {
   double step_ = 1;
   bool last_certified_ = true;
   bool tied_at_begin_ = false;
-  bool restored_ = false;
   uint64_t evaluations_ = 0;
   std::vector<InputRows64> gradients_;
 };

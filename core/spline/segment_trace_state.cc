@@ -78,7 +78,6 @@ absl::Status SegmentTrace::Restore(const std::string& state, const std::string& 
   t_ = t;
   knot_error_ = knot_error;
   step_ = step;
-  restored_ = true;
   return absl::OkStatus();
 }
 
