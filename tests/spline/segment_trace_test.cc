@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/substitute.h"
 #include "core/spline/chebyshev.h"
+#include "core/spline/piece.h"
 #include "gtest/gtest.h"
 #include "tests/spline/analysis_model.h"
 #include "tests/testing/random_floats.h"
@@ -321,6 +323,78 @@ TEST(SegmentTraceTest, GoesOnWhereItStopped) {
   }
   EXPECT_EQ(trace.Restore(sound, std::string(16, 'g')).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_TRUE(trace.Restore(sound, fingerprint).ok());
+}
+
+// Anybody can make a checksum: whatever a token says, every piece moves on.
+TEST(SegmentTraceTest, ForgedTokensDoNotStall) {
+  Random random(5);
+  const AnalysisModel model(absl::Substitute(kSmall, 2), {.seed = 3});
+  const Segment segment(model.weights(), model.RandomInput(&random, 3, 0), model.RandomInput(&random, 3, 0));
+  const TraceOptions options{.outputs = AllOutputs(model.config(), 3, true)};
+  const std::string fingerprint(16, 'f');
+  SegmentTrace begun(segment, options);
+  ASSERT_TRUE(begun.Next().ok());
+  const std::string sound = begun.State(fingerprint);
+  const auto forged = [&](double step, bool other_gates) {
+    std::string body = sound.substr(0, sound.size() - 16);
+    std::memcpy(body.data() + 16 + 2 * sizeof(double), &step, sizeof(step));
+    if (other_gates) {
+      for (size_t k = body.size() - 5; k < body.size(); ++k) body[k] = static_cast<char>(body[k] ^ 0x5a);
+    }
+    return body + PieceHash({reinterpret_cast<const uint8_t*>(body.data()), body.size()});
+  };
+  for (const bool other_gates : {false, true}) {
+    for (const double step : {1e-300, 1e-17, 4.0}) {
+      SegmentTrace trace(segment, options);
+      if (!trace.Restore(forged(step, other_gates), fingerprint).ok()) continue;  // bits past the last gate
+      double reached = trace.reached();
+      for (int k = 0; k < 20 && !trace.done(); ++k) {
+        const absl::StatusOr<TracePiece> piece = trace.Next();
+        ASSERT_TRUE(piece.ok()) << piece.status();
+        ASSERT_GT(trace.reached(), reached) << "step " << step;
+        reached = trace.reached();
+      }
+    }
+  }
+}
+
+// Without biases every gate is tied at zero, and decides right after it; and next to zero knots are next to
+// the beginning.
+TEST(SegmentTraceTest, TiesAtTheBeginningAreSettled) {
+  for (uint64_t seed = 1; seed <= 30; ++seed) {
+    for (const double size : {0.0, 1e-30, 1e-14, 1e-9}) {
+      SCOPED_TRACE(absl::StrCat("seed ", seed, ", size ", size));
+      Random random(seed);
+      const AnalysisModel model(absl::Substitute(kSmall, 1), {.seed = seed, .optional_tensors = 0});
+      const ContinuousInput direction = model.RandomInput(&random, 2, 0),
+                            to = model.RandomInput(&random, 2, 0);
+      const ContinuousInput from{size * direction.source, {}};
+      const Segment segment(model.weights(), from, to);
+      const OutputChoice outputs = AllOutputs(model.config(), 2, true);
+      const Traced traced = TraceAll(segment, {.outputs = outputs});
+      for (const TracePiece& piece : traced.pieces) {
+        const double t = piece.begin + 0.37 * (piece.end - piece.begin);
+        if (t < piece.begin + piece.knot_error) continue;
+        const ReferenceResult<double> expected = model.Reference<double>(Between(from, to, t));
+        for (size_t o = 0; o < outputs.indices.size(); ++o) {
+          const double value = expected.head[0][outputs.indices[o].col];
+          ASSERT_NEAR(Value(piece, o, t), value, 1e-9 * std::abs(value) + 1e-12 * t) << "t = " << t;
+        }
+      }
+    }
+  }
+}
+
+TEST(SegmentTraceTest, ATraceAsksWhetherToGoOn) {
+  Random random(5);
+  const AnalysisModel model(absl::Substitute(kSmall, 2), {.seed = 3});
+  const Segment segment(model.weights(), model.RandomInput(&random, 3, 0), model.RandomInput(&random, 3, 0));
+  SegmentTrace trace(segment, {.outputs = AllOutputs(model.config(), 3, true)});
+  int asked = 0;
+  const absl::StatusOr<TracePiece> piece =
+      trace.Next([&] { return ++asked == 2 ? absl::CancelledError("left") : absl::OkStatus(); });
+  EXPECT_EQ(piece.status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(asked, 2);
 }
 
 TEST(SegmentTraceTest, NumbersThatOverflowAreRefused) {
