@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <numeric>
 
 #include "absl/strings/match.h"
@@ -135,10 +136,13 @@ absl::Status CheckPlotPath(const std::string& path) {
         "--plot: gnuplot is not installed; on Debian and Ubuntu: apt-get install gnuplot-nox");
   }
   // Else gnuplot would draw on its standard output.
+  std::error_code error;
+  const bool new_file = !std::filesystem::exists(path, error);
   FILE* const file = std::fopen(path.c_str(), "ab");
   if (file == nullptr)
     return absl::InvalidArgumentError(absl::StrCat("--plot: cannot write into \"", path, "\""));
   std::fclose(file);
+  if (new_file) std::filesystem::remove(path, error);
   return absl::OkStatus();
 }
 

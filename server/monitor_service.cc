@@ -16,7 +16,8 @@ absl::Status List(const ServerParts& parts, const LoadedModel* model, v1::ListMo
     *info = ToMonitorInfo(monitor->monitor);
     info->set_name(monitor->name);
     for (const ModelRegistry::ModelPtr& other : models) {
-      if (other->digest() != digest) continue;
+      // A smoothing has its spline's digest and no gates.
+      if (other->digest() != digest || other->smoothing().has_value()) continue;
       v1::ModelRef* const reference = info->add_models();
       reference->set_name(other->name());
       reference->set_version(static_cast<uint32_t>(other->version()));

@@ -1,5 +1,6 @@
 #include "server/trace_call.h"
 
+#include <algorithm>
 #include <new>
 #include <utility>
 
@@ -31,6 +32,7 @@ absl::Status TraceCall::Admit(ByteBudget& budget, const v1::TraceRequest& reques
       trace_, CheckTrace(*state_.model(), std::move(converted), state_.parts().facts.limits));
   SPLINESERVE_ASSIGN_OR_RETURN(basis_, CheckBasis(request.basis(), trace_.degree));
   state_.record().sequences = 1;
+  tokens_ = trace_.from.tokens();
   SPLINESERVE_ASSIGN_OR_RETURN(admission_, state_.parts().analyses.Admit());
   SPLINESERVE_ASSIGN_OR_RETURN(charge_, ChargeAnalysis(budget, trace_.bytes));
   admitted_ = absl::Now();
@@ -50,8 +52,7 @@ void TraceCall::Turn() {
     StartWrite(&message_);
     return;
   }
-  state_.record().timing =
-      Timing{absl::ToInt64Microseconds(waited_), absl::ToInt64Microseconds(computed_), 0};
+  state_.record().timing = TimingSoFar();
   analysis_ = nullptr;
   admission_ = nullptr;  // before the client hears of it, who may then ask again
   Finish(state_.End(more.status()));
@@ -63,7 +64,7 @@ absl::StatusOr<bool> TraceCall::Advance() {
   if (summarized_) return false;
   const absl::Time start = absl::Now();
   if (analysis_ == nullptr) {
-    waited_ = start - admitted_;
+    started_ = start;
     SPLINESERVE_ASSIGN_OR_RETURN(analysis_, TraceAnalysis::Create(state_.model(), std::move(trace_)));
     FillHeader();
   } else if (!analysis_->done()) {
@@ -76,8 +77,13 @@ absl::StatusOr<bool> TraceCall::Advance() {
   } else {
     FillSummary();
   }
-  computed_ += absl::Now() - start;
   return true;
+}
+
+Timing TraceCall::TimingSoFar() const {
+  const absl::Time now = absl::Now(), started = std::min(started_, now);
+  return {absl::ToInt64Microseconds(started - admitted_), absl::ToInt64Microseconds(now - started),
+          static_cast<int64_t>(tokens_)};
 }
 
 void TraceCall::FillHeader() {
@@ -97,8 +103,7 @@ void TraceCall::FillSummary() {
   summarized_ = true;
   v1::TraceSummary* const summary = message_.mutable_summary();
   ToProto(analysis_->Summary(), summary);
-  summary->mutable_timing()->set_queue_us(absl::ToInt64Microseconds(waited_));
-  summary->mutable_timing()->set_compute_us(absl::ToInt64Microseconds(computed_));
+  ToProto(TimingSoFar(), summary->mutable_timing());
 }
 
 void TraceCall::OnWriteDone(bool ok) {

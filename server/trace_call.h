@@ -30,6 +30,7 @@ class TraceCall final : public grpc::ServerWriteReactor<v1::TraceResponse> {
   void Turn();
   // The next message; without one, the trace has been told.
   absl::StatusOr<bool> Advance();
+  Timing TimingSoFar() const;
   void FillHeader();
   void FillSummary();
 
@@ -45,7 +46,8 @@ class TraceCall final : public grpc::ServerWriteReactor<v1::TraceResponse> {
   std::unique_ptr<TraceAnalysis> analysis_;
   bool summarized_ = false;
   absl::Time admitted_;
-  absl::Duration waited_, computed_;
+  absl::Time started_ = absl::InfiniteFuture();  // the first turn
+  size_t tokens_ = 0;
   v1::TraceResponse message_;  // gRPC's until OnWriteDone
 };
 
