@@ -10,18 +10,8 @@
 namespace splineserve {
 namespace {
 
-absl::Status Invalid(const std::string& where, const std::string& expected, const std::string& found) {
-  return absl::InvalidArgumentError(absl::StrCat(where, ": expected ", expected, ", found ", found));
-}
-
 absl::StatusOr<Matrix> ToMatrix(const v1::Matrix& matrix, const std::string& where) {
-  const uint64_t expected = uint64_t{matrix.rows()} * matrix.cols();
-  if (static_cast<uint64_t>(matrix.values_size()) != expected) {
-    return Invalid(
-        absl::StrCat(where, ".values"),
-        absl::StrCat("rows * cols = ", matrix.rows(), " * ", matrix.cols(), " = ", expected, " numbers"),
-        absl::StrCat(matrix.values_size()));
-  }
+  SPLINESERVE_RETURN_IF_ERROR(CheckNumbers(matrix, where));
   return Matrix{matrix.rows(), matrix.cols(), {matrix.values().begin(), matrix.values().end()}};
 }
 
@@ -38,7 +28,7 @@ absl::StatusOr<PieceDetail> ToDetail(int value) {
     case v1::PieceOptions::BITS:
       return PieceDetail::kBits;
   }
-  return Invalid("pieces.detail", "NONE, ID, COUNTS or BITS", absl::StrCat(value));
+  return InvalidField("pieces.detail", "NONE, ID, COUNTS or BITS", absl::StrCat(value));
 }
 
 void SetStrategy(const v1::GenerateRequest& request, GenerateRequest& result) {
@@ -106,7 +96,7 @@ absl::StatusOr<OutputKind> ToOutputKind(int value, const std::string& where) {
     case v1::OutputKind::HEAD:
       return OutputKind::kHead;
   }
-  return Invalid(where, "HIDDEN or HEAD", absl::StrCat(value));
+  return InvalidField(where, "HIDDEN or HEAD", absl::StrCat(value));
 }
 
 absl::StatusOr<Site> ToSite(int value, const std::string& where) {
@@ -118,8 +108,8 @@ absl::StatusOr<Site> ToSite(int value, const std::string& where) {
     case v1::Site::FEED_FORWARD:
       return Site::kFeedForward;
   }
-  return Invalid(where, "SELF_ATTENTION, CROSS_ATTENTION or FEED_FORWARD",
-                 value == 0 ? "UNSPECIFIED" : absl::StrCat(value));
+  return InvalidField(where, "SELF_ATTENTION, CROSS_ATTENTION or FEED_FORWARD",
+                      value == 0 ? "UNSPECIFIED" : absl::StrCat(value));
 }
 
 absl::StatusOr<PieceOptions> ToPieceOptions(const v1::PieceOptions& pieces) {
@@ -173,7 +163,8 @@ absl::StatusOr<std::variant<EncodeRequest, DecodeRequest>> FromProto(
   if (request.targets().empty() && request.sources().empty())
     return EncodeRequest{.inputs = std::move(inputs)};
   if (!inputs.empty()) {
-    return Invalid("inputs", "nothing beside sources and targets", absl::StrCat(inputs.size(), " sequences"));
+    return InvalidField("inputs", "nothing beside sources and targets",
+                        absl::StrCat(inputs.size(), " sequences"));
   }
   DecodeRequest result;
   SPLINESERVE_ASSIGN_OR_RETURN(result.sources, ToSequences(request.sources(), "sources"));

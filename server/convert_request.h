@@ -7,7 +7,9 @@
 #include <variant>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "core/engine/request.h"
+#include "core/engine/sequence_checker.h"
 #include "core/spline/pattern.h"
 #include "splineserve/v1/inference.pb.h"
 #include "splineserve/v1/monitor.pb.h"
@@ -26,6 +28,16 @@ absl::StatusOr<std::variant<EncodeRequest, DecodeRequest>> FromProto(
 absl::StatusOr<PatternSelection> FromProto(const v1::MonitorSelection& selection, PieceRecorder::Stack stack);
 
 // Their parts. `where` is the field's path. Enums are open in proto3: any number may arrive.
+// Whether a Matrix or Matrix64 has as many numbers as its sizes say.
+template <typename MatrixMessage>
+absl::Status CheckNumbers(const MatrixMessage& matrix, const std::string& where) {
+  const uint64_t expected = uint64_t{matrix.rows()} * matrix.cols();
+  if (static_cast<uint64_t>(matrix.values_size()) == expected) return absl::OkStatus();
+  return InvalidField(
+      absl::StrCat(where, ".values"),
+      absl::StrCat("rows * cols = ", matrix.rows(), " * ", matrix.cols(), " = ", expected, " numbers"),
+      absl::StrCat(matrix.values_size()));
+}
 absl::StatusOr<Sequence> ToSequence(const v1::Sequence& sequence, const std::string& where);
 absl::StatusOr<OutputKind> ToOutputKind(int value, const std::string& where);
 absl::StatusOr<Site> ToSite(int value, const std::string& where);

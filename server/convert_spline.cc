@@ -14,18 +14,8 @@
 namespace splineserve {
 namespace {
 
-absl::Status Invalid(const std::string& where, const std::string& expected, const std::string& found) {
-  return absl::InvalidArgumentError(absl::StrCat(where, ": expected ", expected, ", found ", found));
-}
-
 absl::StatusOr<Matrix64> FromProto(const v1::Matrix64& matrix, const std::string& where) {
-  const uint64_t expected = uint64_t{matrix.rows()} * matrix.cols();
-  if (static_cast<uint64_t>(matrix.values_size()) != expected) {
-    return Invalid(
-        absl::StrCat(where, ".values"),
-        absl::StrCat("rows * cols = ", matrix.rows(), " * ", matrix.cols(), " = ", expected, " numbers"),
-        absl::StrCat(matrix.values_size()));
-  }
+  SPLINESERVE_RETURN_IF_ERROR(CheckNumbers(matrix, where));
   return Matrix64(Eigen::Map<const Matrix64>(matrix.values().data(), static_cast<Eigen::Index>(matrix.rows()),
                                              static_cast<Eigen::Index>(matrix.cols())));
 }
@@ -90,12 +80,12 @@ absl::StatusOr<v1::PolynomialBasis::Value> CheckBasis(int basis, uint64_t degree
       return v1::PolynomialBasis::CHEBYSHEV;
     case v1::PolynomialBasis::BERNSTEIN:
       if (degree <= kMaxBernsteinDegree) return v1::PolynomialBasis::BERNSTEIN;
-      return Invalid("basis",
-                     absl::StrCat("CHEBYSHEV, for the Bernstein form loses all accuracy above degree ",
-                                  kMaxBernsteinDegree),
-                     absl::StrCat("BERNSTEIN and a degree of up to ", degree));
+      return InvalidField("basis",
+                          absl::StrCat("CHEBYSHEV, for the Bernstein form loses all accuracy above degree ",
+                                       kMaxBernsteinDegree),
+                          absl::StrCat("BERNSTEIN and a degree of up to ", degree));
   }
-  return Invalid("basis", "CHEBYSHEV or BERNSTEIN", absl::StrCat(basis));
+  return InvalidField("basis", "CHEBYSHEV or BERNSTEIN", absl::StrCat(basis));
 }
 
 void ToProto(const Matrix64& matrix, v1::Matrix64* out) {

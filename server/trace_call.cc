@@ -21,7 +21,10 @@ TraceCall* TraceCall::Start(const ServerParts& parts, ByteBudget& budget,
   auto* const call = new TraceCall(parts, context);
   const absl::Status admitted = call->Admit(budget, request);
   // Once admitted, the call may be over and deleted already.
-  if (!admitted.ok()) call->Finish(call->state_.End(admitted));
+  if (!admitted.ok()) {
+    call->admission_ = nullptr;  // as in Turn
+    call->Finish(call->state_.End(admitted));
+  }
   return call;
 }
 

@@ -32,7 +32,7 @@ inline constexpr double kMaxAnalysisWork = 0x1p33;
 // FAILED_PRECONDITION, saying why, for a model that is not EXACT: `call` is the name of the analysis.
 absl::Status RequireExact(const LoadedModel& model, std::string_view call);
 
-// The selection for outputs of `tokens` tokens of the stack that runs last. INVALID_ARGUMENT for HEAD without
+// The selection for the outputs of the stack that runs last. INVALID_ARGUMENT for HEAD without
 // a head, indices past the end, more than kMaxOutputs.
 absl::StatusOr<OutputChoice> CheckOutputs(const LoadedModel& model, const CheckedInput& input,
                                           const OutputSelection& selection);
@@ -45,7 +45,7 @@ absl::Status CheckAnalysisSize(const LoadedModel& model, const CheckedInput& inp
 // Estimate of the memory of evaluating `points` points together, with error bounds.
 size_t AnalysisBytes(const ModelConfig& config, const CheckedInput& input, size_t points);
 
-// Its rows in float64.
+// The input's rows in float64.
 ContinuousInput ToContinuous(const ModelWeights64& weights, const CheckedInput& input);
 
 }  // namespace splineserve

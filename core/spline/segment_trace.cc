@@ -294,7 +294,8 @@ absl::StatusOr<TracePiece> SegmentTrace::Next(absl::FunctionRef<absl::Status()> 
     }
     piece.end = checked;
     SPLINESERVE_RETURN_IF_ERROR(Finish(piece));
-    step_ = 2 * (piece.end - piece.begin);
+    // After a piece that was cut short the interval's length, or steps would shrink with every such piece.
+    step_ = unsettled ? end - begin : 2 * (piece.end - piece.begin);
     t_ = piece.end;
     last_certified_ = piece.certified;
     flips_.clear();

@@ -68,8 +68,9 @@ class SegmentTrace {
   SegmentTrace(const Segment& segment, TraceOptions options);
 
   bool done() const { return t_ >= 1; }
-  // The next piece. OUT_OF_RANGE if a number overflows float64; what `check` returns, asked before every few
-  // evaluations, if it is not OK. Must not be called when done().
+  // The next piece; after an error the trace is of no further use. OUT_OF_RANGE if a number overflows
+  // float64; what `check` returns, asked before every few evaluations, if it is not OK. Must not be called
+  // when done().
   //
   // Cost: some three times degree + 1 evaluations with error bounds, if pieces are of similar lengths.
   absl::StatusOr<TracePiece> Next(absl::FunctionRef<absl::Status()> check);
@@ -96,7 +97,8 @@ class SegmentTrace {
   struct Interval;  // all gates' polynomials on an interval
 
   absl::StatusOr<Interval> Sample(double begin, double end);
-  // Looks for the first sign change on the interval. `found` gates are all that change there.
+  // The first sign change on an interval: `gates` are all that change there; at the interval's beginning,
+  // those of the earliest site alone.
   struct Event {
     double t = 0;
     double error = 0;
