@@ -23,6 +23,9 @@ std::string NextStep(const absl::Status& status, std::string_view server) {
       }
       return "The server is starting or stopping. Try again in a moment.";
     case absl::StatusCode::kNotFound:
+      if (absl::StartsWith(status.message(), "monitor")) {
+        return "`splineserve-client monitor list` lists the monitors that the server holds.";
+      }
       return "`splineserve-client models` lists the models that the server holds.";
     case absl::StatusCode::kResourceExhausted:
       return "The server has as much to do as it may take. Try again later, or with less at a time.";

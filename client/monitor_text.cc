@@ -75,6 +75,16 @@ std::string VerdictLine(const v1::MonitorVerdict& verdict) {
   return text;
 }
 
+std::string GenerationVerdicts(const v1::GenerationResult& result) {
+  std::string text;
+  for (int i = 0; i < result.hypotheses_size(); ++i) {
+    if (!result.hypotheses(i).has_monitor()) continue;
+    absl::StrAppend(&text, "  ", i == 0 ? "" : absl::StrCat("hypothesis ", i + 1, ": "),
+                    VerdictLine(result.hypotheses(i).monitor()), "\n");
+  }
+  return text;
+}
+
 std::string VerdictTable(const google::protobuf::RepeatedPtrField<v1::SequenceResult>& results,
                          const std::vector<uint32_t>& labels) {
   Table table({{"input", Align::kRight},

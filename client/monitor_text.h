@@ -17,6 +17,10 @@ std::string VerdictWord(const v1::MonitorVerdict& verdict);
 // "monitor last: accepted: 3 of 1536 gates differ from the nearest pattern of class 7 (gamma 12)".
 std::string VerdictLine(const v1::MonitorVerdict& verdict);
 
+// The verdicts on a generation's hypotheses, a line of two spaces each: those behind the first with
+// "hypothesis 2: " before it. Empty without verdicts.
+std::string GenerationVerdicts(const v1::GenerationResult& result);
+
 // One line a result, and a summary:
 //
 //   input   class  verdict   distance  of gates  nearest class  its distance

@@ -35,6 +35,7 @@ struct ServerParts {
   AnalysisQueue& analyses;
   ServingFacts facts;
   const MonitorRegistry& monitors;
+  absl::Duration stall_timeout;  // of a stream's write
 };
 
 inline absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {

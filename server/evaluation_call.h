@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "core/base/status_macros.h"
 #include "core/engine/float64_report.h"
 #include "core/engine/smoothing_report.h"
@@ -70,14 +71,18 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
       state_.parts().workers.Post([this, shared] { Finish(Convert(*shared)); });
       return;
     }
-    state_.parts().analyses.Continue([this, shared] {
+    state_.parts().analyses.Continue([this, shared, evaluated = absl::Now()] {
       absl::Status status;
       try {
         status = analyse_(**shared);
       } catch (const std::bad_alloc&) {
         status = absl::ResourceExhaustedError("not enough memory to analyse this request: ask for less");
       }
-      if (!status.ok()) *shared = status;
+      if (status.ok()) {
+        (*shared)->timing.compute_us += absl::ToInt64Microseconds(absl::Now() - evaluated);
+      } else {
+        *shared = status;
+      }
       admission_ = nullptr;
       Finish(Convert(*shared));
     });

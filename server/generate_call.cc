@@ -1,6 +1,7 @@
 #include "server/generate_call.h"
 
 #include <utility>
+#include <vector>
 
 #include "core/base/status_macros.h"
 #include "server/convert_request.h"
@@ -46,6 +47,10 @@ absl::Status GenerateCall::Admit(const v1::GenerateRequest& request) {
   SPLINESERVE_RETURN_IF_ERROR(state_.FindModel(request.model()));
   SPLINESERVE_ASSIGN_OR_RETURN(GenerateRequest engine_request, FromProto(request));
   margins_ = engine_request.pieces.margins;
+  SPLINESERVE_ASSIGN_OR_RETURN(
+      std::optional<Monitoring> monitoring,
+      Monitoring::Prepare(state_.parts().monitors, *state_.model(), request, engine_request));
+  if (monitoring) monitoring_.emplace(*std::move(monitoring));
   state_.record().sequences = 1;
   return state_.parts().engine.Generate(
       state_.model(), std::move(engine_request), state_.token(),
@@ -74,9 +79,15 @@ bool GenerateCall::OnEvent(absl::StatusOr<GenerateEvent> event) {
   return more;
 }
 
-v1::GenerateResponse GenerateCall::Convert(const GenerateEvent& event) {
+v1::GenerateResponse GenerateCall::Convert(GenerateEvent& event) {
+  std::vector<v1::MonitorVerdict> verdicts;
+  if (monitoring_) verdicts = monitoring_->Judge(event);
   v1::GenerateResponse message;
   ToProto(event, margins_, &message);
+  for (size_t i = 0; i < verdicts.size(); ++i) {
+    *message.mutable_result()->mutable_hypotheses(static_cast<int>(i))->mutable_monitor() =
+        std::move(verdicts[i]);
+  }
   if (first_ || event.final) *message.mutable_model() = ToServedModel(*state_.model());
   first_ = false;
   CallRecord& record = state_.record();

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "server/call.h"
+#include "server/generation_monitoring.h"
 
 namespace splineserve {
 
@@ -33,8 +34,9 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   absl::Status Admit(const v1::GenerateRequest& request);
   // The engine's sink. False: no more events are wanted, and none will come.
   bool OnEvent(absl::StatusOr<GenerateEvent> event);
-  // The message of an event, which it counts. Only by whoever set writing_.
-  v1::GenerateResponse Convert(const GenerateEvent& event);
+  // The message of an event, which it counts and takes from it what only a monitor wanted. Only by whoever
+  // set writing_.
+  v1::GenerateResponse Convert(GenerateEvent& event);
   // On a response worker: converts and writes the first event of the queue.
   void WriteNext();
   // Ends the stream with `status` after what is queued. At most once.
@@ -50,7 +52,9 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   CallState state_;
   bool margins_ = false;
 
-  bool first_ = true;  // used by Convert only
+  // Used by Convert only.
+  bool first_ = true;
+  std::optional<GenerationMonitoring> monitoring_;
 
   std::mutex mutex_;              // guards what follows
   v1::GenerateResponse current_;  // being written: gRPC's until OnWriteDone

@@ -89,29 +89,30 @@ absl::StatusOr<std::optional<Monitoring>> Monitoring::Prepare(const MonitorRegis
   return Monitoring(std::move(monitor), gamma, std::move(asked));
 }
 
+v1::MonitorVerdict Monitoring::Judge(const Pattern& pattern, uint32_t label) const {
+  const PatternMonitor::Verdict verdict = monitor_->monitor.Judge(pattern, label, gamma_);
+  v1::MonitorVerdict out;
+  out.set_monitor(monitor_->name);
+  out.set_label(label);
+  out.set_accepted(verdict.accepted);
+  out.set_known(verdict.own.has_value() && verdict.own->distance == 0);
+  if (verdict.own) ToProto(*verdict.own, out.mutable_own());
+  if (verdict.nearest) ToProto(*verdict.nearest, out.mutable_nearest());
+  out.set_gates(pattern.shape.gates);
+  out.set_gamma(gamma_);
+  return out;
+}
+
 std::vector<v1::MonitorVerdict> Monitoring::Judge(std::vector<SequenceResult>& results) const {
-  const MonitorDescription& description = monitor_->monitor.description();
-  std::vector<v1::MonitorVerdict> verdicts(results.size());
-  for (size_t i = 0; i < results.size(); ++i) {
-    SequenceResult& result = results[i];
-    const Pattern pattern = PatternOf(description.selection, result.pieces);
-    const uint32_t label = LabelOf(result, description.classes);
-    const PatternMonitor::Verdict verdict = monitor_->monitor.Judge(pattern, label, gamma_);
-    v1::MonitorVerdict& out = verdicts[i];
-    out.set_monitor(monitor_->name);
-    out.set_label(label);
-    out.set_accepted(verdict.accepted);
-    out.set_known(verdict.own.has_value() && verdict.own->distance == 0);
-    if (verdict.own) ToProto(*verdict.own, out.mutable_own());
-    if (verdict.nearest) ToProto(*verdict.nearest, out.mutable_nearest());
-    out.set_gates(pattern.shape.gates);
-    out.set_gamma(gamma_);
-    if (asked_.detail == PieceDetail::kNone) {
+  std::vector<v1::MonitorVerdict> verdicts;
+  for (SequenceResult& result : results) {
+    const uint32_t label = LabelOf(result, monitor_->monitor.description().classes);
+    verdicts.push_back(Judge(PatternOf(selection(), result.pieces), label));
+    if (!wants_pieces()) {
       result.pieces.clear();
       result.sequence_id.clear();
-      continue;
     }
-    for (TokenPiece& piece : result.pieces) Narrow(asked_, piece);
+    for (TokenPiece& piece : result.pieces) Narrow(piece);
   }
   return verdicts;
 }

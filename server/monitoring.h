@@ -1,4 +1,4 @@
-// A monitor's part in Encode, Decode and RecordPatterns: what it asks the engine for, and its verdicts.
+// A monitor's part in Encode, Decode and Generate: what it asks the engine for, and its verdicts.
 #ifndef SPLINESERVE_SERVER_MONITORING_H_
 #define SPLINESERVE_SERVER_MONITORING_H_
 
@@ -23,14 +23,14 @@ v1::MonitorInfo ToMonitorInfo(const PatternMonitor& monitor);  // but name and m
 // Between a call's request and its response. Immutable; thread-safe.
 class Monitoring {
  public:
-  // Nothing if the request does not ask for a monitor. Else finds it and widens what `output` and `pieces`
-  // say of the engine's request by what it needs. Errors are those of v1::MonitorOptions.
+  // Nothing if the request does not ask for a monitor. Else finds it and widens what `pieces` of the engine's
+  // request says by what it needs. Errors are those of v1::MonitorOptions.
   template <typename Request, typename EngineRequest>
   static absl::StatusOr<std::optional<Monitoring>> Prepare(const MonitorRegistry& monitors,
                                                            const LoadedModel& model, const Request& request,
                                                            EngineRequest& engine_request) {
     if (!request.has_monitor()) return std::nullopt;
-    return Prepare(monitors, model, StackOf(engine_request), request.monitor(), engine_request.output,
+    return Prepare(monitors, model, StackOf(engine_request), request.monitor(), OutputOf(engine_request),
                    engine_request.pieces);
   }
 
@@ -38,10 +38,22 @@ class Monitoring {
   // Cost: PatternOf and PatternMonitor::Judge for each, which is why it is done by ResponseWorkers.
   std::vector<v1::MonitorVerdict> Judge(std::vector<SequenceResult>& results) const;
 
+  const PatternSelection& selection() const { return monitor_->monitor.description().selection; }
+  v1::MonitorVerdict Judge(const Pattern& pattern, uint32_t label) const;
+  // Whether pieces were asked for apart from the monitor, and what of one was not.
+  bool wants_pieces() const { return asked_.detail != PieceDetail::kNone; }
+  void Narrow(TokenPiece& piece) const { splineserve::Narrow(asked_, piece); }
+
   static PieceRecorder::Stack StackOf(const EncodeRequest&) { return PieceRecorder::Stack::kEncoder; }
   static PieceRecorder::Stack StackOf(const DecodeRequest&) { return PieceRecorder::Stack::kDecoder; }
+  static PieceRecorder::Stack StackOf(const GenerateRequest&) { return PieceRecorder::Stack::kDecoder; }
 
  private:
+  template <typename EngineRequest>
+  static OutputKind OutputOf(const EngineRequest& request) {
+    return request.output;
+  }
+  static OutputKind OutputOf(const GenerateRequest&) { return OutputKind::kHead; }
   Monitoring(MonitorRegistry::MonitorPtr monitor, uint32_t gamma, PieceOptions asked)
       : monitor_(std::move(monitor)), gamma_(gamma), asked_(std::move(asked)) {}
   static absl::StatusOr<std::optional<Monitoring>> Prepare(const MonitorRegistry& monitors,

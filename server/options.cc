@@ -44,6 +44,7 @@ std::string CheckMetricsAddress(const std::string& address) {
 struct RawOptions {
   ServerOptions options;
   double drain_grace_seconds = 30;
+  double stall_timeout_seconds = 60;
   std::vector<std::string> precision;
   std::vector<std::string> smoothing;
 };
@@ -114,6 +115,11 @@ void Declare(CLI::App& app, RawOptions& raw) {
   add("--max-new-tokens", e.max_new_tokens, "tokens that a request may generate")->group("Limits");
   add("--max-beam-width", e.max_beam_width, "width of a beam search")->group("Limits");
   add("--max-analyses", o.max_analyses, "traces, derivatives and comparisons under way")->group("Limits");
+  add("--stall-timeout", raw.stall_timeout_seconds,
+      "seconds after which a trace is ended whose client does not read")
+      ->check(CLI::Range(0.001, 86400.0))
+      ->type_name("SECONDS")
+      ->group("Limits");
   add_bytes("--max-message-bytes", o.max_message_bytes, "bytes of a received message")->group("Limits");
 
   add("--log-level", o.log_level, "least level that is logged")
@@ -161,6 +167,7 @@ std::variant<ServerOptions, EarlyExit> ParseServerOptions(const std::vector<std:
   ServerOptions& options = raw.options;
   if (options.metrics == "off") options.metrics.clear();
   options.drain_grace = absl::Seconds(raw.drain_grace_seconds);
+  options.stall_timeout = absl::Seconds(raw.stall_timeout_seconds);
   options.simd_target = simd_target;
   absl::StatusOr<PrecisionChoice> precision = PrecisionChoice::Parse(raw.precision);
   absl::Status status = precision.status();
@@ -200,6 +207,7 @@ std::vector<std::pair<std::string, std::string>> DescribeOptions(const ServerOpt
       {"max_new_tokens", absl::StrCat(engine.max_new_tokens)},
       {"max_beam_width", absl::StrCat(engine.max_beam_width)},
       {"max_analyses", absl::StrCat(options.max_analyses)},
+      {"stall_timeout", absl::FormatDuration(options.stall_timeout)},
       {"max_message_bytes", absl::StrCat(options.max_message_bytes)},
       {"log_level", options.log_level},
       {"log_format", options.log_format},

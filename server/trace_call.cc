@@ -52,6 +52,7 @@ void TraceCall::Turn() {
     more = absl::ResourceExhaustedError("not enough memory for this trace: expected less work at a time");
   }
   if (more.ok() && *more) {
+    stall_guard_.Watch();
     StartWrite(&message_);
     return;
   }
@@ -63,6 +64,11 @@ void TraceCall::Turn() {
 
 absl::StatusOr<bool> TraceCall::Advance() {
   const AnalysisQueue& queue = state_.parts().analyses;
+  if (stall_guard_.stalled()) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the client reads too slowly: it took none of the trace for ",
+                     absl::FormatDuration(stall_guard_.limit())));
+  }
   SPLINESERVE_RETURN_IF_ERROR(queue.Check(*state_.token()));
   if (summarized_) return false;
   const absl::Time start = absl::Now();
@@ -110,7 +116,8 @@ void TraceCall::FillSummary() {
 }
 
 void TraceCall::OnWriteDone(bool ok) {
-  if (!ok) state_.token()->Cancel();  // the client is gone
+  stall_guard_.Relax();
+  if (!ok) state_.token()->Cancel();  // the client is gone, or might as well be
   state_.parts().analyses.Continue([this] { Turn(); });
 }
 

@@ -9,13 +9,15 @@
 #include "core/engine/byte_budget.h"
 #include "core/engine/trace_analysis.h"
 #include "server/call.h"
+#include "server/stall_guard.h"
 #include "splineserve/v1/spline.pb.h"
 
 namespace splineserve {
 
 // Owns itself: deleted by gRPC's OnDone. A turn computes for kTurn, or one piece if that takes longer, and
 // hands its message to gRPC; the next turn is queued when gRPC has sent it. So nothing piles up before a slow
-// client, and nothing here needs a lock: there is a turn or a write, never both.
+// client, and one that stops reading loses its trace after --stall-timeout. Nothing here needs a lock: there
+// is a turn or a write, never both.
 class TraceCall final : public grpc::ServerWriteReactor<v1::TraceResponse> {
  public:
   static TraceCall* Start(const ServerParts& parts, ByteBudget& budget,
@@ -23,7 +25,7 @@ class TraceCall final : public grpc::ServerWriteReactor<v1::TraceResponse> {
 
  private:
   TraceCall(const ServerParts& parts, const grpc::CallbackServerContext& context)
-      : state_(parts, context, "Trace") {}
+      : state_(parts, context, "Trace"), stall_guard_(context, parts.stall_timeout) {}
 
   absl::Status Admit(ByteBudget& budget, const v1::TraceRequest& request);
   // On an analysis thread: computes and starts a write, or finishes.
@@ -39,6 +41,7 @@ class TraceCall final : public grpc::ServerWriteReactor<v1::TraceResponse> {
   void OnDone() override { delete this; }
 
   CallState state_;
+  StallGuard stall_guard_;
   AnalysisQueue::Admission admission_;
   MemoryCharge charge_;
   CheckedTrace trace_;  // until analysis_ has it

@@ -11,6 +11,7 @@
 #include "client/failure.h"
 #include "client/generation_text.h"
 #include "client/json.h"
+#include "client/monitor_text.h"
 #include "client/ordered_run.h"
 #include "client/piece_text.h"
 #include "client/progress.h"
@@ -58,6 +59,7 @@ LineResult Run::Generate(const InputLines::Line& line,
   if (flags.connection.json) return {absl::OkStatus(), ToJson(*response, JsonLayout::kOneLine) + "\n"};
   std::string output = absl::StrCat(flags.tsv ? absl::StrCat(line.text, "\t") : "",
                                     ResultText(response->result(), writes_text()), "\n");
+  absl::StrAppend(&output, GenerationVerdicts(response->result()));
   if (flags.pieces.wanted()) absl::StrAppend(&output, GenerationPieces(*response), "\n");
   return {absl::OkStatus(), std::move(output)};
 }
@@ -79,6 +81,7 @@ int Run::Stream(const v1::GenerateRequest& request) {
     // Beam search is certain of its tokens only at the end.
     if (response.ok() && first) session.out << ResultText(response->result(), writes_text());
     session.out << "\n";
+    if (response.ok()) session.out << GenerationVerdicts(response->result());
     if (response.ok() && flags.pieces.wanted()) {
       session.out << GenerationPieces(*response) << "\n"
                   << PieceNote(info.spline_class(), info.degree_bound());
@@ -143,6 +146,7 @@ void AddGenerate(CLI::App& app, Session& session) {
                                  "Example:\n"
                                  "  splineserve-client generate g2p --text spline --pieces\n"
                                  "  splineserve-client generate g2p --input words.txt --tsv --beam 4\n"
+                                 "  splineserve-client generate g2p --text spline --monitor pronunciations\n"
                                  "  splineserve-client generate words --sample --temperature 0.8 --count 5");
   AddGenerateFlags(command, *flags);
   command.callback([flags, &session] {

@@ -52,8 +52,9 @@ absl::Status GenerateFlags::Validate() const {
   }
   if (tsv && stream) return absl::InvalidArgumentError("choose one of --tsv and --stream");
   if (tsv && connection.json) return absl::InvalidArgumentError("choose one of --tsv and --json");
-  v1::PieceOptions ignored;
-  return pieces.Apply(ignored);
+  v1::GenerateRequest ignored;
+  SPLINESERVE_RETURN_IF_ERROR(monitor.Apply(ignored));
+  return pieces.Apply(*ignored.mutable_pieces());
 }
 
 void AddGenerateFlags(CLI::App& command, GenerateFlags& flags) {
@@ -97,6 +98,7 @@ void AddGenerateFlags(CLI::App& command, GenerateFlags& flags) {
       ->type_name("N")
       ->check(CLI::Range(uint32_t{1}, kMostSamples));
   AddPieceFlags(command, flags.pieces);
+  AddMonitorFlags(command, flags.monitor);
   AddConnectionFlags(command, flags.connection);
 }
 
@@ -107,6 +109,7 @@ absl::StatusOr<GenerationJobs> GenerationJobs::Read(const GenerateFlags& flags, 
   if (flags.pieces.wanted()) {
     SPLINESERVE_RETURN_IF_ERROR(flags.pieces.Apply(*jobs.base_.mutable_pieces()));
   }
+  SPLINESERVE_RETURN_IF_ERROR(flags.monitor.Apply(jobs.base_));
   jobs.has_source_ = info.architecture() == v1::ModelInfo::ENCODER_DECODER;
   jobs.takes_text_ = info.input().has_vocabulary();
   if (!flags.prompt.empty()) {

@@ -38,6 +38,7 @@ struct GenerateFlags {
   uint32_t max_new_tokens = 0;
   std::vector<int32_t> stop;
   PieceFlags pieces;
+  MonitorFlags monitor;
 
   // Whether the options go together: INVALID_ARGUMENT says which do not.
   absl::Status Validate() const;

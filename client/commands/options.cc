@@ -171,7 +171,7 @@ void AddMonitorFlags(CLI::App& command, MonitorFlags& flags) {
             flags.wanted = true;
             flags.name = name;
           },
-          "Say whether each input is like recorded traffic; NAME where the model has several monitors")
+          "Say whether each sequence is like recorded traffic; NAME where the model has several monitors")
       ->expected(0, 1)
       ->type_name("NAME");
   command.add_option("--gamma", flags.gamma, "Accept this distance instead of the monitor's own")

@@ -131,6 +131,8 @@ std::string GradientsText(const v1::TraceHeader& header, const v1::TraceSummary&
   return text + table.ToString("  ");
 }
 
+std::string CountOf(uint64_t pieces) { return absl::StrCat(pieces, pieces == 1 ? " piece" : " pieces"); }
+
 std::string TraceText(const Flags& flags, const v1::ModelInfo& info, const v1::TraceHeader& header,
                       const std::vector<v1::TracePiece>& pieces, const v1::TraceSummary& summary) {
   std::string text = absl::StrCat(ModelHeading(header.model(), info), "\n", PiecesText(pieces, flags.full));
@@ -144,7 +146,7 @@ std::string TraceText(const Flags& flags, const v1::ModelInfo& info, const v1::T
   }
   if (flags.top && changes == 0) absl::StrAppend(&text, "\nthe largest output does not change\n");
   if (summary.integrated_gradients_size() > 0) absl::StrAppend(&text, GradientsText(header, summary));
-  absl::StrAppend(&text, "\n", summary.pieces(), " pieces of degree at most ", header.degree_bound(), ", ",
+  absl::StrAppend(&text, "\n", CountOf(summary.pieces()), " of degree at most ", header.degree_bound(), ", ",
                   header.gates(), " gates followed, ", summary.evaluations(), " evaluations\n");
   absl::StrAppend(&text,
                   summary.certified()
@@ -209,7 +211,7 @@ int Run(const Flags& flags, Session& session) {
   }
   if (!flags.connection.json) session.out << TraceText(flags, *info, header, pieces, summary);
   if (flags.plot.empty()) return kSuccess;
-  const TracePlot plot{absl::StrCat(header.model().name(), ": ", pieces.size(), " pieces"),
+  const TracePlot plot{absl::StrCat(header.model().name(), ": ", CountOf(pieces.size())),
                        {header.outputs().begin(), header.outputs().end()},
                        std::move(pieces)};
   if (absl::Status drawn = Draw(plot, flags.plot); !drawn.ok()) {

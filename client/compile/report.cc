@@ -98,8 +98,11 @@ std::string ReportText(const Report& report) {
   }
   line("checked", checked);
   line("largest error",
-       absl::StrFormat("%.3g at %s, %.0f %% of the bound", check.error, PointText(check.point),
-                       check.bound > 0 ? 100 * check.error / check.bound : 0.0));
+       absl::StrFormat("%.3g at %s, %.0f %% of the bound%s", check.error, PointText(check.point),
+                       check.bound > 0 ? 100 * check.error / check.bound : 0.0,
+                       compiled.error_bound.size() == 1
+                           ? ""
+                           : absl::StrFormat(" %.3g of output %d", check.bound, check.output)));
   return text;
 }
 

@@ -207,9 +207,13 @@ class Run {
 
   absl::Status NearestGates() {
     const Index gates = static_cast<Index>(pass_.layout().gates());
-    Row64 squares = Row64::Zero(gates);
+    Row64 norms =
+        Row64::Zero(gates);  // of each gate's gradient; hypot, because squares overflow from 1e154 on
     SPLINESERVE_RETURN_IF_ERROR(ForUnitDirections([&](const Tangent& tangent, size_t, size_t) {
-      squares += tangent.arguments.cwiseAbs2().colwise().sum();
+      for (Index r = 0; r < tangent.arguments.rows(); ++r) {
+        norms = norms.binaryExpr(tangent.arguments.row(r),
+                                 [](double norm, double part) { return std::hypot(norm, part); });
+      }
     }));
     // Of each token of each stack.
     std::vector<std::vector<GateDistance>> tokens(static_cast<size_t>(at_.source.rows() + at_.target.rows()));
@@ -220,7 +224,7 @@ class Run {
           const size_t first = block.Group(token, head);
           for (size_t j = 0; j < block.Width(token); ++j) {
             const Index g = static_cast<Index>(first + j);
-            const double argument = base_.arguments.value(0, g), norm = std::sqrt(squares[g]);
+            const double argument = base_.arguments.value(0, g), norm = norms[g];
             tokens[owner].push_back(
                 {{block.decoder, block.layer, block.site, token, head, j},
                  argument > 0,
@@ -257,8 +261,7 @@ absl::StatusOr<CheckedDifferentiate> CheckDifferentiate(const LoadedModel& model
   SPLINESERVE_RETURN_IF_ERROR(RequireExact(model, "Differentiate"));
   const ModelConfig& config = model.config();
   CheckedDifferentiate checked;
-  SPLINESERVE_ASSIGN_OR_RETURN(
-      checked.at, CheckModelInput(model, std::move(request.at), "at", limits, InputForms::kContinuous));
+  SPLINESERVE_ASSIGN_OR_RETURN(checked.at, CheckModelInput(model, std::move(request.at), "at", limits));
   SPLINESERVE_ASSIGN_OR_RETURN(checked.outputs, CheckOutputs(model, checked.at, request.outputs));
   const size_t source = checked.at.source.length() * RowSize(config, config.input);
   const size_t target = checked.at.target.length() * RowSize(config, config.decoder_input());

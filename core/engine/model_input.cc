@@ -11,25 +11,22 @@ namespace {
 
 bool IsSet(const Sequence& sequence) { return !std::holds_alternative<std::monostate>(sequence); }
 
-// `embeddings`: what vectors may be for a model over tokens; null if they may not be.
+// `embeddings`: what vectors are for a model over tokens.
 absl::StatusOr<CheckedSequence> CheckForm(const SequenceChecker& checker, Sequence sequence, InputSide side,
-                                          const std::string& where, const InputConfig* embeddings) {
-  const bool embedded = embeddings != nullptr && side.input.kind == InputKind::kTokens &&
-                        std::holds_alternative<Matrix>(sequence);
-  if (embedded) return checker.Check(std::move(sequence), {*embeddings, side.vocabulary}, where);
+                                          const std::string& where, const InputConfig& embeddings) {
+  const bool embedded = side.input.kind == InputKind::kTokens && std::holds_alternative<Matrix>(sequence);
+  if (embedded) return checker.Check(std::move(sequence), {embeddings, side.vocabulary}, where);
   return checker.Check(std::move(sequence), side, where);
 }
 
 }  // namespace
 
 absl::StatusOr<CheckedInput> CheckModelInput(const LoadedModel& model, ModelInput input,
-                                             const std::string& where, const EngineOptions& limits,
-                                             InputForms forms) {
+                                             const std::string& where, const EngineOptions& limits) {
   const ModelConfig& config = model.config();
   const SequenceChecker checker(model, limits);
   const std::string source = absl::StrCat(where, ".source"), target = absl::StrCat(where, ".target");
-  const InputConfig vectors{InputKind::kVectors, config.hidden_size, 1};
-  const InputConfig* const embeddings = forms == InputForms::kContinuous ? &vectors : nullptr;
+  const InputConfig embeddings{InputKind::kVectors, config.hidden_size, 1};
   CheckedInput checked;
   if (config.has_encoder()) {
     SPLINESERVE_ASSIGN_OR_RETURN(

@@ -26,17 +26,11 @@ struct CheckedInput {
   bool decodes() const { return target.length() != 0; }
 };
 
-// Which forms a sequence of a model over tokens may have.
-enum class InputForms {
-  kServed,      // those that Encode and Decode take
-  kContinuous,  // also vectors of hidden_size numbers: embeddings times the scale
-};
-
 // INVALID_ARGUMENT names the field, below `where` ("input"): a sequence that the architecture asks for and
-// that is not there, or the other way round, and all that SequenceChecker says of one.
+// that is not there, or the other way round, and all that SequenceChecker says of one. A model over tokens
+// takes what Encode and Decode do, and vectors of hidden_size numbers: embeddings times the scale.
 absl::StatusOr<CheckedInput> CheckModelInput(const LoadedModel& model, ModelInput input,
-                                             const std::string& where, const EngineOptions& limits,
-                                             InputForms forms = InputForms::kServed);
+                                             const std::string& where, const EngineOptions& limits);
 
 // Whether the stack that `input` ends in has a head.
 bool HasHead(const ModelConfig& config, const CheckedInput& input);

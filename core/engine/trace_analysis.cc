@@ -43,10 +43,8 @@ absl::StatusOr<CheckedTrace> CheckTrace(const LoadedModel& model, TraceRequest r
                                         const EngineOptions& limits) {
   SPLINESERVE_RETURN_IF_ERROR(RequireExact(model, "Trace"));
   CheckedTrace checked;
-  SPLINESERVE_ASSIGN_OR_RETURN(
-      checked.from, CheckModelInput(model, std::move(request.from), "from", limits, InputForms::kContinuous));
-  SPLINESERVE_ASSIGN_OR_RETURN(
-      checked.to, CheckModelInput(model, std::move(request.to), "to", limits, InputForms::kContinuous));
+  SPLINESERVE_ASSIGN_OR_RETURN(checked.from, CheckModelInput(model, std::move(request.from), "from", limits));
+  SPLINESERVE_ASSIGN_OR_RETURN(checked.to, CheckModelInput(model, std::move(request.to), "to", limits));
   SPLINESERVE_RETURN_IF_ERROR(SameLength("source", checked.from.source.length(), checked.to.source.length()));
   SPLINESERVE_RETURN_IF_ERROR(SameLength("target", checked.from.target.length(), checked.to.target.length()));
   SPLINESERVE_ASSIGN_OR_RETURN(checked.outputs, CheckOutputs(model, checked.from, request.outputs));

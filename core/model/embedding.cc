@@ -40,7 +40,9 @@ void Embed(Evaluation& evaluation, const InputConfig& input, const StackWeights&
     for (size_t t = 0; t < range.count; ++t) {
       float* const row = x.row(range.first + t);
       const float* const position = PositionRow(config, stack, range.position + t, scratch);
-      if (input.kind == InputKind::kTokens) {
+      if (input.kind == InputKind::kTokens && inputs[s].vectors.data != nullptr) {
+        evaluation.kernels.scale_add(inputs[s].vectors.row(t), 1.0f, position, d, row);
+      } else if (input.kind == InputKind::kTokens) {
         const float* embedding =
             stack.token_embedding.Row(static_cast<size_t>(inputs[s].ids[t]), token_scratch);
         evaluation.kernels.scale_add(embedding, input.scale, position, d, row);

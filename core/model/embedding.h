@@ -1,4 +1,5 @@
-// The first rows of a stack: x = embedding * scale + position, or input_proj(vector) + position.
+// The first rows of a stack: x = embedding * scale + position, or input_proj(vector) + position. Where a
+// model over tokens is given vectors, they stand for embedding * scale.
 #ifndef SPLINESERVE_CORE_MODEL_EMBEDDING_H_
 #define SPLINESERVE_CORE_MODEL_EMBEDDING_H_
 
@@ -9,7 +10,8 @@ namespace splineserve {
 
 // Writes the rows of `inputs` (in the order of evaluation.sequences(), with their absolute positions) to x
 // [evaluation.rows(), hidden_size]. One fma(e, scale, position) a number for tokens; for vectors the
-// projection's chain, then one addition of the position. `input` is the stack's input configuration.
+// projection's chain, then one addition of the position; for vectors in place of tokens, that addition alone.
+// `input` is the stack's input configuration.
 void Embed(Evaluation& evaluation, const InputConfig& input, const StackWeights& stack,
            absl::Span<const SequenceInput> inputs, MatrixView<float> x);
 

@@ -31,7 +31,7 @@ namespace splineserve {
 // The new tokens of one sequence: ids or vectors, by the model's input kind. Already validated.
 struct SequenceInput {
   absl::Span<const int32_t> ids;    // tokens
-  MatrixView<const float> vectors;  // vectors
+  MatrixView<const float> vectors;  // vectors, or [length, hidden_size] in place of tokens (embedding.h)
   size_t length() const { return vectors.data != nullptr ? vectors.rows : ids.size(); }
 };
 

@@ -7,19 +7,12 @@
 #include <vector>
 
 #include "core/kernels/float64_product.h"
+#include "core/spline/rounding.h"
 
 namespace splineserve {
 namespace {
 
 using Eigen::Index;
-
-double Gamma(double unit, size_t n) {
-  const double nu = static_cast<double>(n) * unit;
-  return nu / (1 - nu);
-}
-
-// The smallest number of the arithmetic with this unit roundoff: what an underflow may lose.
-double Smallest(double unit) { return unit > 0x1p-50 ? 0x1p-149 : 0x1p-1074; }
 
 // The elementwise activations. `slope` is filled where not null (relu and relu2 only).
 double Softplus(double x, double beta) {
@@ -94,7 +87,7 @@ class StackRun {
 
  private:
   double Unit() const { return options_.unit_roundoff; }
-  double Lost(Index n) const { return static_cast<double>(n) * Smallest(Unit()); }
+  double Lost(Index n) const { return static_cast<double>(n) * SmallestNumber(Unit()); }
 
   template <typename Branch>
   void SubLayer(const Norm64& norm, Bounded64& x, const Branch& branch) const {
@@ -131,8 +124,8 @@ class StackRun {
       const Row64 weight = norm.weight.cwiseAbs(), bias = norm.bias.cwiseAbs();
       for (Index r = 0; r < x.value.rows(); ++r) {
         const Row64 carried = x.error.row(r).cwiseProduct(weight);
-        x.error.row(r) =
-            carried + Gamma(Unit(), 3) * (x.value.row(r).cwiseAbs().cwiseProduct(weight) + carried + bias);
+        x.error.row(r) = carried + RoundingGamma(Unit(), 3) *
+                                       (x.value.row(r).cwiseAbs().cwiseProduct(weight) + carried + bias);
         x.error.row(r).array() += Lost(1);
       }
     }
@@ -184,7 +177,7 @@ class StackRun {
                       .w = map.weight.data(),
                       .y = y.value.data(),
                       .y_stride = static_cast<size_t>(map.weight.cols())};
-    const double gamma = Gamma(Unit(), static_cast<size_t>(map.weight.rows()) + 2);
+    const double gamma = RoundingGamma(Unit(), static_cast<size_t>(map.weight.rows()) + 2);
     Matrix64 in;
     if (x.bounded()) {
       in = x.error + gamma * (x.value.cwiseAbs() + x.error);
@@ -244,8 +237,8 @@ class StackRun {
     const Index queries = x.value.rows() / points, keys = memory.value.rows() / points;
     const bool bounded = x.bounded();
     const double scale = static_cast<double>(config_.attention_scale);
-    const double score_gamma = Gamma(Unit(), config_.head_dim + 2);
-    const double value_gamma = Gamma(Unit(), static_cast<size_t>(keys) + 3);
+    const double score_gamma = RoundingGamma(Unit(), config_.head_dim + 2);
+    const double value_gamma = RoundingGamma(Unit(), static_cast<size_t>(keys) + 3);
     Bounded64 attended;
     attended.value.resize(x.value.rows(), heads * dim);
     if (bounded) attended.error.resize(x.value.rows(), heads * dim);
@@ -401,45 +394,6 @@ PassResult Float64Pass::Run(const PassInput& input, const PassOptions& options) 
                         run.Embed(*weights_.decoder, config.decoder_input(), Prepared(input.target, bounded)),
                         &memory, options.tape ? &result.tape.decoder : nullptr);
   return result;
-}
-
-Bounded64 Float64Pass::Head(const Bounded64& rows, size_t points, double unit_roundoff) const {
-  const ModelConfig& config = weights_.config;
-  Bounded64 in = rows;
-  const Index count = static_cast<Index>(points), tokens = rows.value.rows() / count;
-  if (config.head.pooling != Pooling::kNone) {
-    const Index used = config.head.pooling == Pooling::kMean ? tokens : 1;
-    in.value.resize(count, rows.value.cols());
-    if (rows.bounded()) in.error.resize(count, rows.value.cols());
-    const double gamma = Gamma(unit_roundoff, static_cast<size_t>(used) + 1);
-    for (Index p = 0; p < count; ++p) {
-      const auto block = rows.value.middleRows(p * tokens, used);
-      in.value.row(p) = block.colwise().sum() / static_cast<double>(used);
-      if (!rows.bounded()) continue;
-      const auto error = rows.error.middleRows(p * tokens, used);
-      in.error.row(p) =
-          (error + gamma * (block.cwiseAbs() + error)).colwise().sum() / static_cast<double>(used);
-      in.error.row(p).array() += Smallest(unit_roundoff);
-    }
-  }
-  Bounded64 out;
-  out.value.noalias() = in.value * weights_.head->weight;
-  out.value.rowwise() += weights_.head->bias;
-  if (in.bounded()) {
-    const double gamma = Gamma(unit_roundoff, static_cast<size_t>(in.value.cols()) + 2);
-    out.error = (in.error + gamma * (in.value.cwiseAbs() + in.error)) * weights_.head->weight.cwiseAbs();
-    out.error.rowwise() += gamma * weights_.head->bias.cwiseAbs();
-    out.error.array() += static_cast<double>(in.value.cols()) * Smallest(unit_roundoff);
-  }
-  return out;
-}
-
-std::vector<uint8_t> Float64Pass::Signs(const PassResult& result, size_t point) const {
-  std::vector<uint8_t> open(layout_.gates());
-  for (size_t g = 0; g < open.size(); ++g) {
-    open[g] = result.arguments.value(static_cast<Index>(point), static_cast<Index>(g)) > 0 ? 1 : 0;
-  }
-  return open;
 }
 
 }  // namespace splineserve

@@ -1,19 +1,12 @@
 #include "core/spline/gate_layout.h"
 
 #include <algorithm>
-#include <limits>
+#include <optional>
 
 #include "core/spline/piece.h"
 #include "core/spline/spline_class.h"
 
 namespace splineserve {
-namespace {
-
-constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
-uint64_t Add(uint64_t a, uint64_t b) { return a > kMax - b ? kMax : a + b; }
-uint64_t Times(uint64_t factor, uint64_t a) { return a > kMax / factor ? kMax : factor * a; }
-
-}  // namespace
 
 GateLayout::GateLayout(const ModelConfig& config, const PassShape& shape) : shape_(shape) {
   uint64_t memory_degree = 0;
@@ -32,7 +25,6 @@ uint64_t GateLayout::AddStack(const ModelConfig& config, bool decoder, size_t la
                               size_t memory, uint64_t degree, uint64_t memory_degree) {
   // A constant encoder below a decoder: its gates never flip.
   const bool left_out = !decoder && degree == 0 && shape_.target_tokens != 0;
-  const bool squared = config.attention_activation == AttentionActivation::kRelu2;
   const auto add = [&](size_t layer, Site site, size_t heads, size_t width, bool causal, uint64_t of) {
     if (left_out) return;
     GateBlock block{decoder, layer, site, tokens, heads, width, causal, gates_, 0, of};
@@ -41,21 +33,18 @@ uint64_t GateLayout::AddStack(const ModelConfig& config, bool decoder, size_t la
     blocks_.push_back(block);
   };
   for (size_t l = 0; l < layers; ++l) {
+    const LayerDegrees degrees =
+        DegreesOf(config, degree, memory != 0 ? std::optional(memory_degree) : std::nullopt);
     if (AttentionHasGates(config)) {
-      add(l, Site::kSelfAttention, config.num_attention_heads, tokens, decoder, Times(2, degree));
-    }
-    degree = Times(squared ? 5 : 3, degree);
-    if (memory != 0) {
-      const uint64_t score = Add(degree, memory_degree);
-      if (AttentionHasGates(config)) {
-        add(l, Site::kCrossAttention, config.num_attention_heads, memory, false, score);
+      add(l, Site::kSelfAttention, config.num_attention_heads, tokens, decoder, degrees.self_score);
+      if (memory != 0) {
+        add(l, Site::kCrossAttention, config.num_attention_heads, memory, false, degrees.cross_score);
       }
-      degree = std::max(degree, Add(squared ? Times(2, score) : score, memory_degree));
     }
     if (FeedForwardHasGates(config)) {
-      add(l, Site::kFeedForward, 1, config.intermediate_size, false, degree);
+      add(l, Site::kFeedForward, 1, config.intermediate_size, false, degrees.hidden);
     }
-    if (config.hidden_act == HiddenAct::kRelu2) degree = Times(2, degree);
+    degree = degrees.output;
   }
   return degree;
 }

@@ -61,29 +61,6 @@ absl::Status CheckBelow(const std::vector<uint32_t>& values, size_t bound, const
   return Invalid(where, absl::StrCat(what, " in [0, ", bound, ")"), absl::StrCat(values.back()));
 }
 
-// Appends bits at the end of a row of words.
-class BitWriter {
- public:
-  explicit BitWriter(std::vector<uint64_t>& words) : words_(words) {}
-
-  // The bits after the last one are zero, as in every group.
-  void Append(const uint8_t* bytes, size_t count) {
-    for (size_t bit = 0; bit < count; bit += 8) Put(bytes[bit / 8], std::min<size_t>(8, count - bit));
-  }
-  void AppendBit(bool bit) { Put(bit ? 1 : 0, 1); }
-
- private:
-  void Put(uint64_t value, size_t width) {
-    const size_t shift = size_ % 64;
-    words_[size_ / 64] |= value << shift;
-    if (shift + width > 64) words_[size_ / 64 + 1] |= value >> (64 - shift);
-    size_ += width;
-  }
-
-  std::vector<uint64_t>& words_;
-  size_t size_ = 0;
-};
-
 }  // namespace
 
 void PatternSelection::Normalize() {
@@ -118,36 +95,45 @@ absl::Status CheckSelection(const PatternSelection& selection, const ModelConfig
   return absl::OkStatus();
 }
 
+bool PatternBuilder::Chooses(const PieceGroup& group) const {
+  return ListsOrIsEmpty(selection_->layers, group.layer) && ListsOrIsEmpty(selection_->sites, group.site);
+}
+
+bool PatternBuilder::ChoosesUnits(const PieceGroup& group) const {
+  return group.site == Site::kFeedForward && !selection_->units.empty();
+}
+
+void PatternBuilder::Append(uint64_t value, size_t width) {
+  const size_t shift = pattern_.shape.gates % 64;
+  pattern_.shape.gates += static_cast<uint32_t>(width);
+  pattern_.words.resize(PatternWords(pattern_.shape.gates));
+  if (shift + width <= 64) {
+    pattern_.words.back() |= value << shift;
+  } else {
+    *(pattern_.words.end() - 2) |= value << shift;
+    pattern_.words.back() |= value >> (64 - shift);
+  }
+}
+
+void PatternBuilder::Add(const TokenPiece& token) {
+  ++pattern_.shape.tokens;
+  for (const PieceGroup& group : token.groups) {
+    if (!Chooses(group)) continue;
+    if (group.site == Site::kCrossAttention) pattern_.shape.source_tokens = group.width;
+    if (ChoosesUnits(group)) {
+      for (const uint32_t unit : selection_->units) Append(group.bits[unit / 8] >> (unit % 8) & 1, 1);
+      continue;
+    }
+    // The bits after a group's last one are zero.
+    for (size_t bit = 0; bit < group.width; bit += 8)
+      Append(group.bits[bit / 8], std::min<size_t>(8, group.width - bit));
+  }
+}
+
 Pattern PatternOf(const PatternSelection& selection, absl::Span<const TokenPiece> tokens) {
-  Pattern pattern;
-  pattern.shape.tokens = static_cast<uint32_t>(tokens.size());
-  const auto chosen = [&](const PieceGroup& group) {
-    return ListsOrIsEmpty(selection.layers, group.layer) && ListsOrIsEmpty(selection.sites, group.site);
-  };
-  const auto by_unit = [&](const PieceGroup& group) {
-    return group.site == Site::kFeedForward && !selection.units.empty();
-  };
-  for (const TokenPiece& token : tokens) {
-    for (const PieceGroup& group : token.groups) {
-      if (!chosen(group)) continue;
-      if (group.site == Site::kCrossAttention) pattern.shape.source_tokens = group.width;
-      pattern.shape.gates += by_unit(group) ? static_cast<uint32_t>(selection.units.size()) : group.width;
-    }
-  }
-  pattern.words.resize(PatternWords(pattern.shape.gates));
-  BitWriter writer(pattern.words);
-  for (const TokenPiece& token : tokens) {
-    for (const PieceGroup& group : token.groups) {
-      if (!chosen(group)) continue;
-      if (!by_unit(group)) {
-        writer.Append(group.bits.data(), group.width);
-        continue;
-      }
-      for (const uint32_t unit : selection.units)
-        writer.AppendBit((group.bits[unit / 8] >> (unit % 8) & 1) != 0);
-    }
-  }
-  return pattern;
+  PatternBuilder builder(selection);
+  for (const TokenPiece& token : tokens) builder.Add(token);
+  return builder.pattern();
 }
 
 PieceOptions Widen(const PieceOptions& asked, const PatternSelection& selection, size_t layers) {

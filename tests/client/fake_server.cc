@@ -251,6 +251,7 @@ grpc::Status FakeServer::Generate(grpc::ServerContext*, const v1::GenerateReques
     event.clear_model();
   }
   hypothesis.set_text(text);
+  if (request->has_monitor()) AddVerdict(request->monitor(), 0, *hypothesis.mutable_monitor());
   v1::GenerateResponse last;
   for (uint32_t i = 0; i < std::max(1u, request->beam().num_hypotheses()); ++i) {
     *last.mutable_result()->add_hypotheses() = hypothesis;

@@ -152,5 +152,23 @@ TEST(MonitorCommand, EncodeShowsTheVerdict) {
   EXPECT_FALSE(server.encode_request().has_monitor());
 }
 
+TEST(MonitorCommand, GenerateShowsTheVerdict) {
+  FakeServer server;
+  for (const std::vector<std::string>& more : std::vector<std::vector<std::string>>{{}, {"--stream"}}) {
+    std::vector<std::string> arguments = {"generate",  "pair", "--text",  "ab",
+                                          "--monitor", "mine", "--gamma", "3"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Outcome outcome = RunCommand(arguments, server.address());
+    ASSERT_EQ(outcome.status, kSuccess) << outcome.err;
+    EXPECT_THAT(outcome.out, HasSubstr("AB\n  monitor mine: known: 0 of 8 gates differ"));
+    EXPECT_EQ(server.generate_requests().back().monitor().gamma(), 3u);
+  }
+  RunCommand({"generate", "pair", "--text", "ab"}, server.address());
+  EXPECT_FALSE(server.generate_requests().back().has_monitor());
+  const Outcome refused = RunCommand({"generate", "pair", "--text", "ab", "--gamma", "3"}, server.address());
+  EXPECT_EQ(refused.status, kBadUsage);
+  EXPECT_THAT(refused.err, HasSubstr("add --monitor"));
+}
+
 }  // namespace
 }  // namespace splineserve::client

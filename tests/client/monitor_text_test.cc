@@ -33,6 +33,19 @@ TEST(MonitorText, OneVerdictInALine) {
             "monitor last: WARNING: no pattern recorded for class 7 compares with its 768 gates (gamma 12)");
 }
 
+TEST(MonitorText, VerdictsOnHypotheses) {
+  v1::GenerationResult result;
+  result.add_hypotheses();
+  EXPECT_EQ(GenerationVerdicts(result), "");
+  *result.mutable_hypotheses(0)->mutable_monitor() = Verdict(0, 3, 0, 3);
+  *result.add_hypotheses()->mutable_monitor() = Verdict(0, 31, 0, 31);
+  EXPECT_EQ(
+      GenerationVerdicts(result),
+      "  monitor last: accepted: 3 of 768 gates differ from the nearest pattern of class 0 (gamma 12)\n"
+      "  hypothesis 2: monitor last: WARNING: 31 of 768 gates differ from the nearest pattern of class 0 "
+      "(gamma 12)\n");
+}
+
 TEST(MonitorText, TableOfVerdicts) {
   google::protobuf::RepeatedPtrField<v1::SequenceResult> results;
   EXPECT_EQ(VerdictTable(results, {}), "");

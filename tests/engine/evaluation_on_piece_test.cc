@@ -305,6 +305,45 @@ TEST(OnPiecePolynomialTest, OutputsAlongALineHaveTheDegreeOfThePiece) {
   EXPECT_GT(largest_own, 1e-2);
 }
 
+// With a scale that multiplies without rounding, rows of the embedding as vectors are the same input as ids;
+// and between them there is the same polynomial.
+TEST(OnPieceEmbeddingTest, VectorsOfAModelOverTokensStandForEmbeddings) {
+  const TestModel model(R"({"model_type": "spline_transformer", "architecture": "encoder_decoder",
+      "hidden_size": 6, "num_attention_heads": 2, "intermediate_size": 9, "num_encoder_layers": 1,
+      "num_decoder_layers": 1, "positions": "learned", "max_positions": 8,
+      "input": {"kind": "tokens", "vocab_size": 9, "scale": 0.5},
+      "target_input": {"kind": "tokens", "vocab_size": 7}})",
+                        {.seed = 6});
+  const KernelSet& kernels = *AvailableKernelSets().front();
+  const auto embedded = [&](const StackWeights& stack, const std::vector<int32_t>& ids, float scale) {
+    Matrix rows{ids.size(), 6, {}};
+    std::vector<float> scratch;
+    for (const int32_t id : ids) {
+      const float* const row = stack.token_embedding.Row(static_cast<size_t>(id), scratch);
+      for (size_t i = 0; i < 6; ++i) rows.values.push_back(row[i] * scale);
+    }
+    return rows;
+  };
+  const ModelWeights& weights = model.loaded()->weights();
+  const ModelInput ids = {TokenIds{{3, 8, 3}}, TokenIds{{1, 6}}};
+  ModelInput vectors = {embedded(*weights.encoder, {3, 8, 3}, 0.5f), embedded(*weights.decoder, {1, 6}, 1)};
+  const auto by_ids = EvaluateOnPiece(model.loaded(), {.input = ids}, kernels);
+  const auto by_vectors = EvaluateOnPiece(model.loaded(), {.input = vectors, .verify = true}, kernels);
+  ASSERT_TRUE(by_ids.ok() && by_vectors.ok()) << by_ids.status() << by_vectors.status();
+  EXPECT_EQ(by_vectors->result.output.values, by_ids->result.output.values);
+  EXPECT_EQ(by_vectors->decoder_piece, by_ids->decoder_piece);
+  EXPECT_TRUE(by_vectors->verification->equal);
+  // Other rows, by the gates of the ids.
+  std::get<Matrix>(vectors.source).values[2] += 0.25f;
+  const auto moved = EvaluateOnPiece(model.loaded(), {.input = vectors, .gates = ids}, kernels);
+  ASSERT_TRUE(moved.ok()) << moved.status();
+  EXPECT_EQ(moved->decoder_piece, by_ids->decoder_piece);
+  EXPECT_NE(moved->result.output.values, by_ids->result.output.values);
+  // Not for Encode, whose inputs are the vocabulary's.
+  const auto encoded = MakeEngine(kernels, 1)->EncodeAndWait(model.loaded(), {.inputs = {vectors.source}});
+  EXPECT_EQ(encoded.status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(OnPiecePrecisionTest, LowerPrecisionEqualsTheServedModelsOwnEncode) {
   const TempDir directory = WriteModel(VectorEncoder(R"(, "norm": "layer_norm",
       "head": {"kind": "linear", "size": 4})"));

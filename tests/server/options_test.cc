@@ -33,6 +33,7 @@ TEST(OptionsTest, DefaultsAreThoseOfTheManual) {
   EXPECT_EQ(options.engine.max_new_tokens, EngineOptions().max_new_tokens);
   EXPECT_EQ(options.max_message_bytes, size_t{64} << 20);
   EXPECT_EQ(options.drain_grace, absl::Seconds(30));
+  EXPECT_EQ(options.stall_timeout, absl::Seconds(60));
   EXPECT_EQ(options.log_level, "info");
   EXPECT_EQ(options.log_format, "text");
 }
@@ -53,6 +54,7 @@ TEST(OptionsTest, EveryOptionReachesItsField) {
                                 "--max-new-tokens=18",
                                 "--max-beam-width=19",
                                 "--max-message-bytes=20k",
+                                "--stall-timeout=2.5",
                                 "--monitor=/a.monitor",
                                 "--monitor",
                                 "/b.monitor",
@@ -62,6 +64,7 @@ TEST(OptionsTest, EveryOptionReachesItsField) {
   EXPECT_EQ(o.metrics, "");
   EXPECT_EQ(o.engine.threads, 3u);
   EXPECT_EQ(o.drain_grace, absl::Milliseconds(1500));
+  EXPECT_EQ(o.stall_timeout, absl::Milliseconds(2500));
   EXPECT_EQ(o.engine.max_queue_requests, 11u);
   EXPECT_EQ(o.engine.max_queue_bytes, size_t{12} << 20);
   EXPECT_EQ(o.engine.max_batch_tokens, 13u);
@@ -209,7 +212,7 @@ TEST(OptionsTest, CheckHealthNeedsNoModels) {
 TEST(OptionsTest, DescriptionShowsEveryOption) {
   const auto described = DescribeOptions(Good({"--model-repository=/m", "--metrics=off"}));
   EXPECT_THAT(described, ::testing::Contains(std::pair<std::string, std::string>("metrics", "off")));
-  EXPECT_EQ(described.size(), 22u);
+  EXPECT_EQ(described.size(), 23u);
 }
 
 }  // namespace

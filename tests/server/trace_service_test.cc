@@ -252,6 +252,37 @@ TEST_F(TraceServiceTest, AnalysesAreBounded) {
   reader->Finish();
 }
 
+TEST_F(TraceServiceTest, AClientThatDoesNotReadLosesItsPlace) {
+  ServerOptions options = Options();
+  options.max_analyses = 1;
+  options.stall_timeout = absl::Milliseconds(20);
+  Start(options);
+  splines_ = v1::SplineService::NewStub(channel_);
+  // A connection that holds 64 KiB of what is not read, and does not grow with its speed.
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  const auto slow = v1::SplineService::NewStub(
+      grpc::CreateCustomChannel(server_->address(), grpc::InsecureChannelCredentials(), arguments));
+  grpc::ClientContext context;
+  const auto reader = slow->Trace(&context, FromJson<v1::TraceRequest>(R"({"model": {"name": "encoder"},
+      "from": {"source": {"text": "abcdefghabcdefghabcd"}}, "to": {"source": {"text": "hgfedcbahgfedcbahgfe"}},
+      "max_pieces": 100000, "outputs": {"output": "HIDDEN"}})"));  // 3 MB
+  v1::TraceResponse event;
+  ASSERT_TRUE(reader->Read(&event));
+  // While the trace has its place others are refused; only the guard can end it.
+  v1::DifferentiateResponse response;
+  grpc::Status status;
+  const absl::Time last = absl::Now() + absl::Seconds(60);
+  do {
+    status = Differentiate(R"({"model": {"name": "encoder"}, "at": {"source": {"text": "ab"}}})", &response);
+  } while (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED && absl::Now() < last);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  bool summary = false;
+  while (reader->Read(&event)) summary = summary || event.has_summary();
+  EXPECT_FALSE(summary);
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
 TEST_F(TraceServiceTest, DifferentiateAgreesWithItself) {
   v1::DifferentiateResponse response;
   const grpc::Status status =
