@@ -26,37 +26,16 @@ case "${1:-}" in
     ;;
 esac
 
-say() { echo "compare: $*" >&2; }
-die() {
-  say "$*"
-  exit 1
-}
-
-install_peers() {
-  command -v python3 >/dev/null || die "python3 is not installed (3.11 or newer is needed)"
-  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "Python 3.11 or newer is needed, found $(python3 --version)"
-  say "installing the peers into $venv (some GB; several minutes the first time)"
-  [ -x "$venv/bin/pip" ] || python3 -m venv "$venv" || die "python3 -m venv failed (on Debian: apt-get install python3-venv)"
-  if [ -n "${SPLINESERVE_TORCH_INDEX:-}" ]; then
-    local torch
-    torch="$(grep '^torch==' "$requirements")"
-    "$venv/bin/pip" install --quiet --retries 0 --timeout 20 --index-url "$SPLINESERVE_TORCH_INDEX" "$torch" ||
-      say "$torch is not to be had from SPLINESERVE_TORCH_INDEX; taking pip's own index"
-  fi
-  "$venv/bin/pip" install --quiet --requirement "$requirements" || die "the peers could not be installed; nothing was measured"
-  cp "$requirements" "$venv/installed.txt"
-}
+name=compare
+# shellcheck source=tests/testing/comparison_environment.sh
+source "$root/tests/testing/comparison_environment.sh"
 
 case " $* " in *" --help "* | *" -h "* | *" --list "*) ;; *)
-  say "building $target (release)"
-  mkdir -p "$root/build/compare"
-  log="$root/build/compare/build.log"
-  (cd "$root" && cmake --preset release && cmake --build --preset release -j "${SPLINESERVE_BUILD_JOBS:-$(nproc)}" --target "$target") \
-    >"$log" 2>&1 || {
-    tail -30 "$log" >&2
-    die "the build failed; see $log"
-  }
+  build "$root/build/compare/build.log" "$target"
   ;;
 esac
-cmp -s "$requirements" "$venv/installed.txt" || install_peers
+cmp -s "$requirements" "$venv/installed.txt" || {
+  install "$venv" "$requirements" "the peers (some GB; several minutes the first time)"
+  cp "$requirements" "$venv/installed.txt"
+}
 exec "$venv/bin/python" "$script" "$@"

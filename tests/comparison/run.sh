@@ -13,11 +13,9 @@ root="$(cd "$here/../.." && pwd)"
 venv="${SPLINESERVE_COMPARE_VENV:-$root/build/compare/venv}"
 requirements="$here/requirements.txt"
 
-say() { echo "comparison: $*" >&2; }
-die() {
-  say "$*"
-  exit 1
-}
+name=comparison
+# shellcheck source=tests/testing/comparison_environment.sh
+source "$root/tests/testing/comparison_environment.sh"
 
 # Whether the environment has exactly what requirements.txt names; a build of torch may add "+cpu" to its version.
 complete() {
@@ -35,33 +33,10 @@ for line in open(sys.argv[1], encoding="utf-8"):
 PYTHON
 }
 
-install_torch() {
-  command -v python3 >/dev/null || die "python3 is not installed (3.11 or newer is needed)"
-  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "Python 3.11 or newer is needed, found $(python3 --version)"
-  say "installing PyTorch into $venv (a large download the first time)"
-  [ -x "$venv/bin/pip" ] || python3 -m venv "$venv" || die "python3 -m venv failed (on Debian: apt-get install python3-venv)"
-  if [ -n "${SPLINESERVE_TORCH_INDEX:-}" ]; then
-    local torch
-    torch="$(grep '^torch==' "$requirements")"
-    "$venv/bin/pip" install --quiet --retries 0 --timeout 20 --index-url "$SPLINESERVE_TORCH_INDEX" "$torch" ||
-      say "$torch is not to be had from SPLINESERVE_TORCH_INDEX; taking pip's own index"
-  fi
-  "$venv/bin/pip" install --quiet --requirement "$requirements" || die "PyTorch could not be installed; nothing was compared"
-}
-
 case " $* " in *" --help "* | *" -h "*) ;; *)
-  if [ -z "${SPLINESERVE_BIN_DIR:-}" ]; then
-    say "building the server and the client (release)"
-    mkdir -p "$root/build/compare"
-    log="$root/build/compare/build.log"
-    (cd "$root" && cmake --preset release &&
-      cmake --build --preset release -j "${SPLINESERVE_BUILD_JOBS:-$(nproc)}" --target splineserve splineserve-client) >"$log" 2>&1 || {
-      tail -30 "$log" >&2
-      die "the build failed; see $log"
-    }
-  fi
+  [ -n "${SPLINESERVE_BIN_DIR:-}" ] || build "$root/build/compare/build.log" splineserve splineserve-client
   ;;
 esac
-complete || install_torch
+complete || install "$venv" "$requirements" "PyTorch (a large download the first time)"
 # FutureWarning: torch.func warns of its own use of torch.jit.
 exec "$venv/bin/python" -W ignore::FutureWarning "$here/compare.py" "$@"
