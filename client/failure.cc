@@ -31,6 +31,9 @@ std::string NextStep(const absl::Status& status, std::string_view server) {
       return "The server has as much to do as it may take. Try again later, or with less at a time.";
     case absl::StatusCode::kDeadlineExceeded:
       return "The answer took longer than allowed. Allow more with --deadline, or ask for less at a time.";
+    case absl::StatusCode::kCancelled:
+      return "The call was ended on the way: by its caller, or by the server because a message stayed unread "
+             "for longer than its --stall-timeout.";
     case absl::StatusCode::kUnimplemented:
       return "The server does not know this method. Is it of the same version as this client?";
     case absl::StatusCode::kUnauthenticated:
@@ -39,7 +42,6 @@ std::string NextStep(const absl::Status& status, std::string_view server) {
     case absl::StatusCode::kInternal:
       return "This should not happen. The server's log says more.";
     case absl::StatusCode::kOk:
-    case absl::StatusCode::kCancelled:
     case absl::StatusCode::kUnknown:
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kAlreadyExists:

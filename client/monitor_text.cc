@@ -63,6 +63,9 @@ std::string VerdictLine(const v1::MonitorVerdict& verdict) {
   if (verdict.has_own()) {
     absl::StrAppend(&text, verdict.own().distance(), " of ", verdict.gates(),
                     " gates differ from the nearest pattern of class ", verdict.label());
+  } else if (verdict.kind() == v1::MonitorKind::HASHED) {
+    absl::StrAppend(&text, "its ", verdict.gates(), " gates are no pattern recorded for class ",
+                    verdict.label());
   } else {
     absl::StrAppend(&text, "no pattern recorded for class ", verdict.label(), " compares with its ",
                     verdict.gates(), " gates");
@@ -79,7 +82,8 @@ std::string GenerationVerdicts(const v1::GenerationResult& result) {
   std::string text;
   for (int i = 0; i < result.hypotheses_size(); ++i) {
     if (!result.hypotheses(i).has_monitor()) continue;
-    absl::StrAppend(&text, "  ", i == 0 ? "" : absl::StrCat("hypothesis ", i + 1, ": "),
+    absl::StrAppend(&text, "  ",
+                    result.hypotheses_size() == 1 ? "" : absl::StrCat("hypothesis ", i + 1, ": "),
                     VerdictLine(result.hypotheses(i).monitor()), "\n");
   }
   return text;

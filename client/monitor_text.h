@@ -17,7 +17,7 @@ std::string VerdictWord(const v1::MonitorVerdict& verdict);
 // "monitor last: accepted: 3 of 1536 gates differ from the nearest pattern of class 7 (gamma 12)".
 std::string VerdictLine(const v1::MonitorVerdict& verdict);
 
-// The verdicts on a generation's hypotheses, a line of two spaces each: those behind the first with
+// The verdicts on a generation's hypotheses, a line each after two spaces; of several, with
 // "hypothesis 2: " before it. Empty without verdicts.
 std::string GenerationVerdicts(const v1::GenerationResult& result);
 

@@ -4,12 +4,15 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/charconv.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "core/base/status_macros.h"
 
 namespace splineserve::client {
@@ -62,6 +65,23 @@ absl::StatusOr<float> ParseFloat(absl::string_view text, const std::string& plac
   return value;
 }
 
+// The numbers of a line: between commas or semicolons, white space, or both. INVALID_ARGUMENT where a comma
+// has nothing before it; the line's end may follow one.
+absl::StatusOr<std::vector<absl::string_view>> Cells(absl::string_view line, const std::string& place) {
+  std::vector<absl::string_view> cells;
+  const std::vector<absl::string_view> fields = absl::StrSplit(line, absl::ByAnyChar(",;"));
+  for (size_t f = 0; f < fields.size(); ++f) {
+    const size_t before = cells.size();
+    for (absl::string_view cell : absl::StrSplit(fields[f], absl::ByAnyChar(" \t\r"), absl::SkipEmpty()))
+      cells.push_back(cell);
+    if (cells.size() == before && f + 1 < fields.size()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(place, ", number ", before + 1, ": expected a number, found nothing"));
+    }
+  }
+  return cells;
+}
+
 }  // namespace
 
 v1::Sequence TextSequence(std::string text) {
@@ -89,15 +109,15 @@ absl::StatusOr<std::vector<v1::Sequence>> ParseVectors(std::string_view text, st
   std::vector<v1::Sequence> sequences;
   bool open = false;  // the last sequence may get more rows
   size_t number = 0;
-  for (absl::string_view line : absl::StrSplit(View(text), '\n')) {
+  for (absl::string_view line : absl::StrSplit(absl::StripPrefix(View(text), "\xEF\xBB\xBF"), '\n')) {
     ++number;
-    const std::vector<absl::string_view> cells =
-        absl::StrSplit(line, absl::ByAnyChar(",; \t\r"), absl::SkipEmpty());
+    if (absl::StartsWith(absl::StripLeadingAsciiWhitespace(line), "#")) continue;
+    SPLINESERVE_ASSIGN_OR_RETURN(const std::vector<absl::string_view> cells,
+                                 Cells(line, absl::StrFormat("%s, line %d", View(name), number)));
     if (cells.empty()) {
       open = false;
       continue;
     }
-    if (cells[0][0] == '#') continue;
     if (!std::exchange(open, true)) sequences.emplace_back();
     v1::Matrix& matrix = *sequences.back().mutable_vectors();
     if (matrix.rows() == 0) {

@@ -20,6 +20,7 @@
 #include "server/model_registry.h"
 #include "server/monitor_registry.h"
 #include "server/response_workers.h"
+#include "server/stall_watch.h"
 #include "server/status_mapping.h"
 #include "server/telemetry.h"
 
@@ -35,7 +36,7 @@ struct ServerParts {
   AnalysisQueue& analyses;
   ServingFacts facts;
   const MonitorRegistry& monitors;
-  absl::Duration stall_timeout;  // of a stream's write
+  StallWatch& stalls;
 };
 
 inline absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {
@@ -48,13 +49,20 @@ inline absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {
 class CallState {
  public:
   CallState(const ServerParts& parts, const grpc::CallbackServerContext& context, std::string_view method)
-      : parts_(parts), start_(absl::Now()), token_(std::make_shared<CancellationToken>(DeadlineOf(context))) {
+      : parts_(parts),
+        start_(absl::Now()),
+        token_(std::make_shared<CancellationToken>(DeadlineOf(context))),
+        writes_(parts.stalls, context) {
     record_.method = method;
     parts_.activity.Started();
     parts_.telemetry.CallStarted(method);
   }
   ~CallState() {
     record_.duration = absl::Now() - start_;
+    if (writes_.stalled()) {
+      record_.status = absl::CancelledError(absl::StrCat(
+          "the client took more than ", absl::FormatDuration(parts_.stalls.limit()), " to read a message"));
+    }
     parts_.telemetry.CallEnded(record_);
     parts_.activity.Ended();
   }
@@ -76,9 +84,14 @@ class CallState {
     return absl::OkStatus();
   }
 
-  // The status of the call on the wire, noted for the record.
+  // Around each write of a stream: a client that takes too long to read one loses its call.
+  void WriteBegins() { writes_.WriteBegins(); }
+  void WriteDone() { writes_.WriteDone(); }
+
+  // The status to finish the call with, noted for the record. The last write begins.
   grpc::Status End(absl::Status status) {
     record_.status = std::move(status);
+    writes_.WriteBegins();
     return ToGrpcStatus(record_.status);
   }
 
@@ -93,6 +106,7 @@ class CallState {
   const std::shared_ptr<CancellationToken> token_;
   std::shared_ptr<const LoadedModel> model_;
   CallRecord record_;
+  StallWatch::Call writes_;
 };
 
 }  // namespace splineserve

@@ -72,6 +72,7 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
       return;
     }
     state_.parts().analyses.Continue([this, shared, evaluated = absl::Now()] {
+      const absl::Time start = absl::Now();
       absl::Status status;
       try {
         status = analyse_(**shared);
@@ -79,7 +80,8 @@ class EvaluationCall final : public grpc::ServerUnaryReactor {
         status = absl::ResourceExhaustedError("not enough memory to analyse this request: ask for less");
       }
       if (status.ok()) {
-        (*shared)->timing.compute_us += absl::ToInt64Microseconds(absl::Now() - evaluated);
+        (*shared)->timing.queue_us += absl::ToInt64Microseconds(start - evaluated);
+        (*shared)->timing.compute_us += absl::ToInt64Microseconds(absl::Now() - start);
       } else {
         *shared = status;
       }

@@ -1,5 +1,6 @@
 #include "server/generate_call.h"
 
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -9,28 +10,40 @@
 namespace splineserve {
 namespace {
 
-size_t PieceBytes(const TokenPiece& piece) {
-  size_t bytes = sizeof(piece);
-  for (const PieceGroup& group : piece.groups) bytes += sizeof(group) + group.bits.size();
-  return bytes;
-}
+// What of an event is to be sent, in memory and near enough for a bound. `asked`: of pieces, which may hold
+// more for a monitor.
+class EventSize {
+ public:
+  explicit EventSize(const PieceOptions& asked) : asked_(asked) {}
 
-size_t TokenBytes(const GeneratedToken& token) {
-  return sizeof(token) + token.text.size() + (token.piece.has_value() ? PieceBytes(*token.piece) : 0);
-}
-
-// What an event holds in memory, near enough for a bound.
-size_t EventBytes(const GenerateEvent& event) {
-  size_t bytes = sizeof(event);
-  for (const TokenPiece& piece : event.prompt_pieces) bytes += PieceBytes(piece);
-  if (event.token.has_value()) bytes += TokenBytes(*event.token);
-  for (const Hypothesis& hypothesis : event.hypotheses) {
-    bytes += sizeof(hypothesis) + hypothesis.text.size();
-    for (const GeneratedToken& token : hypothesis.tokens) bytes += TokenBytes(token);
-    if (hypothesis.end_piece.has_value()) bytes += PieceBytes(*hypothesis.end_piece);
+  size_t operator()(const GenerateEvent& event) const {
+    size_t bytes = sizeof(event);
+    for (const TokenPiece& piece : event.prompt_pieces) bytes += OfPiece(piece);
+    if (event.token.has_value()) bytes += OfToken(*event.token);
+    for (const Hypothesis& hypothesis : event.hypotheses) {
+      bytes += sizeof(hypothesis) + hypothesis.text.size();
+      for (const GeneratedToken& token : hypothesis.tokens) bytes += OfToken(token);
+      if (hypothesis.end_piece.has_value()) bytes += OfPiece(*hypothesis.end_piece);
+    }
+    return bytes;
   }
-  return bytes;
-}
+
+ private:
+  size_t OfPiece(const TokenPiece& piece) const {
+    if (asked_.detail == PieceDetail::kNone) return 0;
+    size_t bytes = sizeof(piece);
+    for (const PieceGroup& group : piece.groups) {
+      if (!Lists(asked_, group)) continue;
+      bytes += sizeof(group) + (asked_.detail == PieceDetail::kBits ? group.bits.size() : 0);
+    }
+    return bytes;
+  }
+  size_t OfToken(const GeneratedToken& token) const {
+    return sizeof(token) + token.text.size() + (token.piece.has_value() ? OfPiece(*token.piece) : 0);
+  }
+
+  const PieceOptions& asked_;
+};
 
 }  // namespace
 
@@ -47,6 +60,7 @@ absl::Status GenerateCall::Admit(const v1::GenerateRequest& request) {
   SPLINESERVE_RETURN_IF_ERROR(state_.FindModel(request.model()));
   SPLINESERVE_ASSIGN_OR_RETURN(GenerateRequest engine_request, FromProto(request));
   margins_ = engine_request.pieces.margins;
+  asked_ = engine_request.pieces;
   SPLINESERVE_ASSIGN_OR_RETURN(
       std::optional<Monitoring> monitoring,
       Monitoring::Prepare(state_.parts().monitors, *state_.model(), request, engine_request));
@@ -62,19 +76,23 @@ bool GenerateCall::OnEvent(absl::StatusOr<GenerateEvent> event) {
     End(event.status());
     return false;
   }
+  const size_t bytes = EventSize(asked_)(*event);
   std::unique_lock lock(mutex_);
-  const size_t bytes = EventBytes(*event);
-  if (queued_bytes_ + bytes > kMaxQueuedBytes && !queue_.empty()) {
+  absl::Status refused = failure_;
+  if (refused.ok() && waiting_bytes_ > kMaxQueuedBytes) {
+    refused = absl::ResourceExhaustedError(absl::StrCat("the client reads too slowly: expected at most ",
+                                                        kMaxQueuedBytes, " bytes of unread events"));
+  }
+  if (!refused.ok()) {
     lock.unlock();
-    End(absl::ResourceExhaustedError(absl::StrCat("the client reads too slowly: expected at most ",
-                                                  kMaxQueuedBytes, " bytes of unread events")));
+    End(refused);
     return false;
   }
   charge_ = event->charge;
-  queued_bytes_ += bytes;
+  if (!queue_.empty()) waiting_bytes_ += bytes;
   const bool more = !event->final;
   if (event->final) end_ = absl::OkStatus();
-  queue_.push_back(*std::move(event));
+  queue_.push_back({*std::move(event), bytes});
   Advance(std::move(lock));
   return more;
 }
@@ -118,7 +136,7 @@ void GenerateCall::Advance(std::unique_lock<std::mutex> lock) {
     state_.parts().workers.Post([this] { WriteNext(); });
   } else if (end_.has_value() && !finished_) {
     finished_ = true;
-    grpc::Status status = state_.End(*end_);
+    grpc::Status status = state_.End(failure_.ok() ? *end_ : failure_);
     lock.unlock();  // first: gRPC may delete the call from another thread as soon as it is finished
     Finish(std::move(status));
   }
@@ -128,26 +146,43 @@ void GenerateCall::WriteNext() {
   GenerateEvent event;
   {
     const std::lock_guard lock(mutex_);
-    event = std::move(queue_.front());
+    event = std::move(queue_.front().event);
     queue_.pop_front();
-    queued_bytes_ -= EventBytes(event);
+    if (!queue_.empty()) waiting_bytes_ -= queue_.front().bytes;
   }
-  v1::GenerateResponse message = Convert(event);
+  v1::GenerateResponse message;
+  try {
+    message = Convert(event);
+  } catch (const std::bad_alloc&) {
+    Fail(absl::ResourceExhaustedError("not enough memory for this answer: ask for less"));
+    return;
+  }
   {
     const std::lock_guard lock(mutex_);
     current_ = std::move(message);
   }
+  state_.WriteBegins();
   StartWrite(&current_);
 }
 
-void GenerateCall::OnWriteDone(bool ok) {
+void GenerateCall::Fail(absl::Status status) {
   std::unique_lock lock(mutex_);
   writing_ = false;
-  if (!ok) {  // the client is gone; the engine's last event still has to come
-    queue_.clear();
-    queued_bytes_ = 0;
-    state_.token()->Cancel();
+  queue_.clear();
+  waiting_bytes_ = 0;
+  failure_ = std::move(status);
+  state_.token()->Cancel();  // the engine's last event still has to come
+  Advance(std::move(lock));
+}
+
+void GenerateCall::OnWriteDone(bool ok) {
+  state_.WriteDone();
+  if (!ok) {
+    Fail(absl::CancelledError("the client is gone"));
+    return;
   }
+  std::unique_lock lock(mutex_);
+  writing_ = false;
   Advance(std::move(lock));
 }
 

@@ -18,8 +18,9 @@ namespace splineserve {
 //
 // Events wait in a queue while an earlier one is converted, by the response workers, and written. The engine
 // must not wait for a slow client, so the queue is bounded: a client that lets more than kMaxQueuedBytes wait
-// loses its stream with RESOURCE_EXHAUSTED. One event may be larger when nothing else waits: what it may
-// come to was charged at admission, and stays charged until the call is done.
+// behind the event whose turn is next loses its stream with RESOURCE_EXHAUSTED when another one comes. One
+// event may be larger than that: what it may come to was charged at admission, and stays charged until the
+// call is done. Only what is sent counts, not what a monitor alone wants.
 class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse> {
  public:
   static constexpr size_t kMaxQueuedBytes = size_t{8} << 20;
@@ -39,6 +40,8 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   v1::GenerateResponse Convert(GenerateEvent& event);
   // On a response worker: converts and writes the first event of the queue.
   void WriteNext();
+  // Instead of a write: the stream ends with `status` once the engine has let go of it.
+  void Fail(absl::Status status);
   // Ends the stream with `status` after what is queued. At most once.
   void End(absl::Status status);
   // Has the next event written, or finishes. Takes the held lock of mutex_ and gives it up; afterwards the
@@ -51,6 +54,7 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
 
   CallState state_;
   bool margins_ = false;
+  PieceOptions asked_;  // what the client wants of pieces
 
   // Used by Convert only.
   bool first_ = true;
@@ -59,10 +63,15 @@ class GenerateCall final : public grpc::ServerWriteReactor<v1::GenerateResponse>
   std::mutex mutex_;              // guards what follows
   v1::GenerateResponse current_;  // being written: gRPC's until OnWriteDone
   bool writing_ = false;          // an event is being converted or written: the call cannot be over
-  std::deque<GenerateEvent> queue_;
-  size_t queued_bytes_ = 0;
+  struct Queued {
+    GenerateEvent event;
+    size_t bytes = 0;
+  };
+  std::deque<Queued> queue_;
+  size_t waiting_bytes_ = 0;  // of all but the first
   MemoryCharge charge_;
   std::optional<absl::Status> end_;  // no more events come
+  absl::Status failure_;             // why no more are wanted; OK: they are
   bool finished_ = false;
 };
 

@@ -9,7 +9,10 @@ std::vector<v1::MonitorVerdict> GenerationMonitoring::Judge(GenerateEvent& event
   if (event.token && event.token->piece) pattern_.Add(*event.token->piece);
   std::vector<v1::MonitorVerdict> verdicts;
   for (const Hypothesis& hypothesis : event.hypotheses) {
-    PatternBuilder whole = pattern_;
+    // The last one may go on with what all have in common; only beam search has others.
+    const bool last = &hypothesis == &event.hypotheses.back();
+    std::optional<PatternBuilder> copy;
+    PatternBuilder& whole = last ? pattern_ : copy.emplace(pattern_);
     for (const GeneratedToken& token : hypothesis.tokens) {
       if (token.piece) whole.Add(*token.piece);
     }

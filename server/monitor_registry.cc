@@ -36,7 +36,7 @@ std::string DigestsOf(const ModelRegistry& models) {
                       more == 0 ? "" : absl::StrCat(" and ", more, " more"));
 }
 
-const char* CallOf(Stack stack) { return stack == Stack::kEncoder ? "Encode" : "Decode and Generate"; }
+const char* CallOf(Stack stack) { return stack == Stack::kEncoder ? "Encode" : "Decode or Generate"; }
 
 // A client's string as a message shows it.
 std::string Quoted(std::string_view text) {

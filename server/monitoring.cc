@@ -22,6 +22,10 @@ v1::Site::Value ToProto(Site site) {
   return v1::Site::UNSPECIFIED;
 }
 
+v1::MonitorKind::Value ToProto(MonitorKind kind) {
+  return kind == MonitorKind::kBits ? v1::MonitorKind::BITS : v1::MonitorKind::HASHED;
+}
+
 void ToProto(const PatternMonitor::Match& match, v1::MonitorVerdict::Match* out) {
   out->set_label(match.label);
   out->set_index(match.index);
@@ -47,7 +51,7 @@ v1::MonitorInfo ToMonitorInfo(const PatternMonitor& monitor) {
   info.set_digest(description.digest);
   info.set_precision(PrecisionName(description.precision));
   info.set_of_decoder(selection.stack == PieceRecorder::Stack::kDecoder);
-  info.set_kind(description.kind == MonitorKind::kBits ? v1::MonitorKind::BITS : v1::MonitorKind::HASHED);
+  info.set_kind(ToProto(description.kind));
   v1::MonitorSelection* const chosen = info.mutable_selection();
   chosen->mutable_layers()->Add(selection.layers.begin(), selection.layers.end());
   for (const Site site : selection.sites) chosen->add_sites(ToProto(site));
@@ -100,11 +104,13 @@ v1::MonitorVerdict Monitoring::Judge(const Pattern& pattern, uint32_t label) con
   if (verdict.nearest) ToProto(*verdict.nearest, out.mutable_nearest());
   out.set_gates(pattern.shape.gates);
   out.set_gamma(gamma_);
+  out.set_kind(ToProto(monitor_->monitor.description().kind));
   return out;
 }
 
 std::vector<v1::MonitorVerdict> Monitoring::Judge(std::vector<SequenceResult>& results) const {
   std::vector<v1::MonitorVerdict> verdicts;
+  verdicts.reserve(results.size());
   for (SequenceResult& result : results) {
     const uint32_t label = LabelOf(result, monitor_->monitor.description().classes);
     verdicts.push_back(Judge(PatternOf(selection(), result.pieces), label));

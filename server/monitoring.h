@@ -1,4 +1,5 @@
-// A monitor's part in Encode, Decode and Generate: what it asks the engine for, and its verdicts.
+// A monitor's part in Encode, Decode, Generate and RecordPatterns: what it asks the engine for, and its
+// verdicts.
 #ifndef SPLINESERVE_SERVER_MONITORING_H_
 #define SPLINESERVE_SERVER_MONITORING_H_
 
@@ -38,9 +39,11 @@ class Monitoring {
   // Cost: PatternOf and PatternMonitor::Judge for each, which is why it is done by ResponseWorkers.
   std::vector<v1::MonitorVerdict> Judge(std::vector<SequenceResult>& results) const;
 
+  // Lives as long as any copy of this.
   const PatternSelection& selection() const { return monitor_->monitor.description().selection; }
+  // The verdict on a pattern of the selection's gates. `label` is a class of the monitor.
   v1::MonitorVerdict Judge(const Pattern& pattern, uint32_t label) const;
-  // Whether pieces were asked for apart from the monitor, and what of one was not.
+  // Whether the request asks for pieces itself; if so, Narrow takes from one what it did not ask for.
   bool wants_pieces() const { return asked_.detail != PieceDetail::kNone; }
   void Narrow(TokenPiece& piece) const { splineserve::Narrow(asked_, piece); }
 

@@ -44,7 +44,7 @@ std::string CheckMetricsAddress(const std::string& address) {
 struct RawOptions {
   ServerOptions options;
   double drain_grace_seconds = 30;
-  double stall_timeout_seconds = 60;
+  double stall_timeout_seconds = 120;
   std::vector<std::string> precision;
   std::vector<std::string> smoothing;
 };
@@ -116,7 +116,7 @@ void Declare(CLI::App& app, RawOptions& raw) {
   add("--max-beam-width", e.max_beam_width, "width of a beam search")->group("Limits");
   add("--max-analyses", o.max_analyses, "traces, derivatives and comparisons under way")->group("Limits");
   add("--stall-timeout", raw.stall_timeout_seconds,
-      "seconds after which a trace is ended whose client does not read")
+      "seconds that a client may take to read a message; then its call is cancelled")
       ->check(CLI::Range(0.001, 86400.0))
       ->type_name("SECONDS")
       ->group("Limits");

@@ -22,9 +22,9 @@ struct ServerOptions {
   std::string listen = "0.0.0.0:8001";   // HOST:PORT of gRPC; port 0 for any free one
   std::string metrics = "0.0.0.0:8002";  // HOST:PORT of HTTP metrics; empty: none
   EngineOptions engine;
-  size_t max_message_bytes = size_t{64} << 20;       // of one received message
-  size_t max_analyses = 64;                          // calls of SplineService under way at a time
-  absl::Duration stall_timeout = absl::Seconds(60);  // how long a trace waits for a client that does not read
+  size_t max_message_bytes = size_t{64} << 20;        // of one received message
+  size_t max_analyses = 64;                           // calls of SplineService under way at a time
+  absl::Duration stall_timeout = absl::Seconds(120);  // of a message that its client does not read
   absl::Duration drain_grace = absl::Seconds(30);
   PrecisionChoice precision;
   SmoothingChoice smoothing;

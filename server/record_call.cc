@@ -48,7 +48,11 @@ absl::Status CheckContinues(const MonitorDescription& old, const MonitorDescript
   if (old.selection.stack != wanted.selection.stack) return Differs("inputs, sources and targets: the stack");
   if (request.has_selection() && old.selection != wanted.selection) return Differs("selection");
   if (request.kind() != v1::MonitorKind::UNSPECIFIED && old.kind != wanted.kind) return Differs("kind");
-  if (request.has_gamma() && old.gamma != wanted.gamma) return Differs("gamma");
+  if (request.has_gamma() && old.gamma != wanted.gamma) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("gamma: expected ", old.gamma, ", that of the monitor to go on from, or nothing, found ",
+                     wanted.gamma));
+  }
   return absl::OkStatus();
 }
 

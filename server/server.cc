@@ -58,13 +58,14 @@ std::string Listing(const ModelRegistry& registry) {
 class GrpcServer final : public Server {
  public:
   GrpcServer(const ServerOptions& options, ModelRegistry registry, MonitorRegistry monitors,
-             std::unique_ptr<Engine> engine, std::unique_ptr<ResponseWorkers> workers,
-             std::unique_ptr<AnalysisQueue> analyses)
+             std::unique_ptr<Engine> engine, std::unique_ptr<StallWatch> stalls,
+             std::unique_ptr<ResponseWorkers> workers, std::unique_ptr<AnalysisQueue> analyses)
       : options_(options),
         registry_(std::move(registry)),
         monitor_registry_(std::move(monitors)),
         engine_(std::move(engine)),
         telemetry_(*engine_, registry_.List().size()),
+        stalls_(std::move(stalls)),
         workers_(std::move(workers)),
         analyses_(std::move(analyses)),
         parts_{registry_,
@@ -75,7 +76,7 @@ class GrpcServer final : public Server {
                *analyses_,
                {options.engine, options.max_message_bytes, engine_->kernels().name},
                monitor_registry_,
-               options.stall_timeout},
+               *stalls_},
         inference_(parts_),
         models_(parts_),
         monitors_(parts_),
@@ -157,6 +158,7 @@ class GrpcServer final : public Server {
   const std::unique_ptr<Engine> engine_;
   Telemetry telemetry_;
   CallActivity activity_;
+  const std::unique_ptr<StallWatch> stalls_;
   const std::unique_ptr<ResponseWorkers> workers_;
   const std::unique_ptr<AnalysisQueue> analyses_;
   const ServerParts parts_;
@@ -199,12 +201,14 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
   }
   SPLINESERVE_ASSIGN_OR_RETURN(MonitorRegistry monitors, MonitorRegistry::Load(options.monitors, registry));
   SPLINESERVE_ASSIGN_OR_RETURN(std::unique_ptr<Engine> engine, Engine::Create(options.engine, **kernels));
+  SPLINESERVE_ASSIGN_OR_RETURN(std::unique_ptr<StallWatch> stalls, StallWatch::Create(options.stall_timeout));
   SPLINESERVE_ASSIGN_OR_RETURN(std::unique_ptr<ResponseWorkers> workers,
                                ResponseWorkers::Create(kResponseThreads));
   SPLINESERVE_ASSIGN_OR_RETURN(std::unique_ptr<AnalysisQueue> analyses,
                                AnalysisQueue::Create(kAnalysisThreads, options.max_analyses));
-  auto server = std::make_unique<GrpcServer>(options, std::move(registry), std::move(monitors),
-                                             std::move(engine), std::move(workers), std::move(analyses));
+  auto server =
+      std::make_unique<GrpcServer>(options, std::move(registry), std::move(monitors), std::move(engine),
+                                   std::move(stalls), std::move(workers), std::move(analyses));
   SPLINESERVE_RETURN_IF_ERROR(server->Listen());
   server->LogStart();
   return server;

@@ -52,23 +52,19 @@ void TraceCall::Turn() {
     more = absl::ResourceExhaustedError("not enough memory for this trace: expected less work at a time");
   }
   if (more.ok() && *more) {
-    stall_guard_.Watch();
+    state_.WriteBegins();
     StartWrite(&message_);
     return;
   }
   state_.record().timing = TimingSoFar();
   analysis_ = nullptr;
+  charge_ = nullptr;
   admission_ = nullptr;  // before the client hears of it, who may then ask again
   Finish(state_.End(more.status()));
 }
 
 absl::StatusOr<bool> TraceCall::Advance() {
   const AnalysisQueue& queue = state_.parts().analyses;
-  if (stall_guard_.stalled()) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the client reads too slowly: it took none of the trace for ",
-                     absl::FormatDuration(stall_guard_.limit())));
-  }
   SPLINESERVE_RETURN_IF_ERROR(queue.Check(*state_.token()));
   if (summarized_) return false;
   const absl::Time start = absl::Now();
@@ -116,7 +112,7 @@ void TraceCall::FillSummary() {
 }
 
 void TraceCall::OnWriteDone(bool ok) {
-  stall_guard_.Relax();
+  state_.WriteDone();
   if (!ok) state_.token()->Cancel();  // the client is gone, or might as well be
   state_.parts().analyses.Continue([this] { Turn(); });
 }

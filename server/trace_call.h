@@ -9,7 +9,6 @@
 #include "core/engine/byte_budget.h"
 #include "core/engine/trace_analysis.h"
 #include "server/call.h"
-#include "server/stall_guard.h"
 #include "splineserve/v1/spline.pb.h"
 
 namespace splineserve {
@@ -25,7 +24,7 @@ class TraceCall final : public grpc::ServerWriteReactor<v1::TraceResponse> {
 
  private:
   TraceCall(const ServerParts& parts, const grpc::CallbackServerContext& context)
-      : state_(parts, context, "Trace"), stall_guard_(context, parts.stall_timeout) {}
+      : state_(parts, context, "Trace") {}
 
   absl::Status Admit(ByteBudget& budget, const v1::TraceRequest& request);
   // On an analysis thread: computes and starts a write, or finishes.
@@ -41,7 +40,6 @@ class TraceCall final : public grpc::ServerWriteReactor<v1::TraceResponse> {
   void OnDone() override { delete this; }
 
   CallState state_;
-  StallGuard stall_guard_;
   AnalysisQueue::Admission admission_;
   MemoryCharge charge_;
   CheckedTrace trace_;  // until analysis_ has it

@@ -29,7 +29,10 @@ std::string Float64Text(const v1::Float64Result& result, bool full) {
     table.AddRow({absl::StrFormat("%.3g", gate.argument()), absl::StrFormat("%.3g", gate.bound()),
                   GateName(gate.gate())});
   }
-  if (shown < listed) table.AddRow({"…", "", absl::StrCat(listed - shown, " more; with --full")});
+  if (const uint64_t rest = result.uncertain_gates() - static_cast<uint64_t>(shown); rest > 0) {
+    table.AddRow(
+        {"…", "", absl::StrCat(rest, full ? " more, not listed" : " more; --full lists up to 10000")});
+  }
   if (listed == 0) return text.substr(0, text.size() - 2) + ".\n";
   return text + table.ToString("  ");
 }

@@ -50,8 +50,15 @@ absl::Status GenerateFlags::Validate() const {
     return absl::InvalidArgumentError(
         "--stream shows one generation: give one --text, without --input and --count");
   }
+  if (stream && hypotheses.value_or(1) > 1) {
+    return absl::InvalidArgumentError("--stream shows one hypothesis: leave --hypotheses out");
+  }
   if (tsv && stream) return absl::InvalidArgumentError("choose one of --tsv and --stream");
   if (tsv && connection.json) return absl::InvalidArgumentError("choose one of --tsv and --json");
+  if (tsv && (pieces.wanted() || monitor.wanted)) {
+    return absl::InvalidArgumentError(
+        "--tsv is a line for each input: --pieces and --monitor add others; --json has room for them");
+  }
   v1::GenerateRequest ignored;
   SPLINESERVE_RETURN_IF_ERROR(monitor.Apply(ignored));
   return pieces.Apply(*ignored.mutable_pieces());

@@ -78,12 +78,15 @@ int Record(const RecordFlags& flags, Session& session) {
   if (!flags.extend.empty()) {
     absl::StatusOr<std::string> bytes = ReadFile(flags.extend, session.in);
     if (!bytes.ok()) return session.FailUsage(bytes.status(), kName);
+    if (bytes->empty())
+      return session.FailUsage(flags.extend + ": expected a monitor, found an empty file", kName);
     request.set_monitor(*std::move(bytes));
   }
 
   const Client client(flags.connection.ToClientOptions());
   const absl::StatusOr<v1::ModelInfo> info = client.GetModel(request.model());
   if (!info.ok()) return session.FailCall(info.status(), flags.connection.server);
+  if (const absl::Status fits = traffic->CheckFits(*info); !fits.ok()) return session.FailUsage(fits, kName);
   v1::RecordPatternsResponse sum;
   Progress progress(session.err, session.err_is_terminal, traffic->size());
   for (size_t first = 0; first < traffic->size();) {
@@ -136,6 +139,9 @@ int CheckWith(const CheckFlags& flags, const Traffic& traffic, Session& session,
   flags.monitor.ApplyAlways(*request.mutable_monitor());
   const absl::StatusOr<v1::ModelInfo> info = client.GetModel(request.model());
   if (!info.ok()) return session.FailCall(info.status(), flags.connection.server);
+  if (const absl::Status fits = traffic.CheckFits(*info); !fits.ok()) {
+    return session.FailUsage(fits, "monitor check");
+  }
   Response sum;
   Progress progress(session.err, session.err_is_terminal, traffic.size());
   for (size_t first = 0; first < traffic.size();) {

@@ -23,6 +23,19 @@ std::string SplitOf(const v1::ModelInfo& info, bool of_target) {
 
 }  // namespace
 
+absl::Status Traffic::CheckFits(const v1::ModelInfo& info) const {
+  if (!of_decoder() && info.architecture() == v1::ModelInfo::DECODER) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        info.name(),
+        " is a decoder: give its sequences by --target-text, --target-tokens or --target-vectors"));
+  }
+  if (of_decoder() && info.architecture() == v1::ModelInfo::ENCODER) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(info.name(), " is an encoder: give its sequences by --text, --tokens or --vectors"));
+  }
+  return absl::OkStatus();
+}
+
 size_t Traffic::ChunkFrom(size_t first, const v1::ModelInfo& info, size_t bytes) const {
   const v1::ModelInfo::Limits& limits = info.limits();
   const auto bound = [](uint64_t limit) { return limit == 0 ? ~uint64_t{0} : limit; };

@@ -22,6 +22,9 @@ struct Traffic {
   bool of_decoder() const { return !targets.empty(); }
   size_t size() const { return of_decoder() ? targets.size() : inputs.size(); }
 
+  // INVALID_ARGUMENT, naming the options to use, for inputs of a decoder and targets of an encoder.
+  absl::Status CheckFits(const v1::ModelInfo& info) const;
+
   // How many sequences from `first` on fit into one call beside `bytes` of other contents, by what the
   // model's limits say. At least one: if that is too much, the server says so.
   size_t ChunkFrom(size_t first, const v1::ModelInfo& info, size_t bytes) const;

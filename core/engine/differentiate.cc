@@ -205,16 +205,29 @@ class Run {
     return std::numeric_limits<double>::infinity();
   }
 
-  absl::Status NearestGates() {
-    const Index gates = static_cast<Index>(pass_.layout().gates());
-    Row64 norms =
-        Row64::Zero(gates);  // of each gate's gradient; hypot, because squares overflow from 1e154 on
+  // Of each gate's gradient with respect to all inputs.
+  absl::StatusOr<Row64> GateGradientNorms(Index gates) {
+    Row64 squares = Row64::Zero(gates);
+    SPLINESERVE_RETURN_IF_ERROR(ForUnitDirections([&](const Tangent& tangent, size_t, size_t) {
+      squares += tangent.arguments.cwiseAbs2().colwise().sum();
+    }));
+    Row64 norms = squares.cwiseSqrt();
+    if (norms.allFinite()) return norms;
+    // Squares overflow from 1e154 on. hypot does not, but takes many times longer.
+    norms.setZero();
     SPLINESERVE_RETURN_IF_ERROR(ForUnitDirections([&](const Tangent& tangent, size_t, size_t) {
       for (Index r = 0; r < tangent.arguments.rows(); ++r) {
         norms = norms.binaryExpr(tangent.arguments.row(r),
                                  [](double norm, double part) { return std::hypot(norm, part); });
       }
     }));
+    if (norms.allFinite()) return norms;
+    return absl::OutOfRangeError("nearest_gates: a gate's gradient overflows float64");
+  }
+
+  absl::Status NearestGates() {
+    const Index gates = static_cast<Index>(pass_.layout().gates());
+    SPLINESERVE_ASSIGN_OR_RETURN(const Row64 norms, GateGradientNorms(gates));
     // Of each token of each stack.
     std::vector<std::vector<GateDistance>> tokens(static_cast<size_t>(at_.source.rows() + at_.target.rows()));
     for (const GateBlock& block : pass_.layout().blocks()) {

@@ -27,8 +27,8 @@ absl::Status CheckClass(const LoadedModel& model) {
   return absl::FailedPreconditionError(
       absl::StrCat("model ", model.name(),
                    ": expected a model of class EXACT or REGIONAL, whose gates are all that bends it, found "
-                   "class SMOOTH: ",
-                   smooth, " has no gates that could be frozen"));
+                   "class SMOOTH, without gates to freeze at ",
+                   smooth));
 }
 
 absl::Status CheckSameTokens(size_t input, size_t gates_of, const std::string& side) {
@@ -94,7 +94,9 @@ absl::StatusOr<CheckedOnPiece> CheckEvaluateOnPiece(const LoadedModel& model, Ev
   checked.verify = request.verify;
   // The frozen piece, the input's own and what the frozen evaluation records; an answer with BITS once more.
   const SingleEvaluationBytes bytes = BytesOf(config, checked.input);
-  checked.bytes = bytes.rows + (3 + (checked.pieces.detail == PieceDetail::kBits ? 2 : 0)) * bytes.pieces;
+  checked.bytes = bytes.rows + bytes.input +
+                  (checked.gates_of ? BytesOf(config, *checked.gates_of).input : 0) +
+                  (3 + (checked.pieces.detail == PieceDetail::kBits ? 2 : 0)) * bytes.pieces;
   return checked;
 }
 

@@ -53,7 +53,7 @@ absl::StatusOr<CheckedComparison> CheckCompare(const LoadedModel& model, Compare
     }
     const SingleEvaluationBytes bytes = BytesOf(model.config(), input);
     rows = std::max(rows, bytes.rows);
-    checked.bytes += bytes.pieces;
+    checked.bytes += bytes.input + bytes.pieces;
     checked.inputs.push_back(std::move(input));
   }
   // Once in the result, once in the message.

@@ -120,6 +120,12 @@ absl::Status CheckPieces(const PieceOptions& pieces, size_t layers) {
   if (pieces.margins && pieces.detail == PieceDetail::kNone) {
     return InvalidField("pieces.margins", "pieces.detail ID, COUNTS or BITS with margins", "NONE");
   }
+  for (size_t i = 0; i < pieces.layers.size(); ++i) {
+    if (pieces.layers[i] >= layers) {
+      return InvalidField(absl::StrCat("pieces.layers[", i, "]"),
+                          absl::StrCat("a layer in [0, ", layers, ")"), absl::StrCat(pieces.layers[i]));
+    }
+  }
   // Lists longer than what they choose from name something twice, and are copied for every sequence.
   if (pieces.layers.size() > layers) {
     return InvalidField("pieces.layers", absl::StrCat("at most ", layers, ", the layers of the stack"),
@@ -128,12 +134,6 @@ absl::Status CheckPieces(const PieceOptions& pieces, size_t layers) {
   constexpr size_t kSites = 3;
   if (pieces.sites.size() > kSites) {
     return InvalidField("pieces.sites", absl::StrCat("at most ", kSites), absl::StrCat(pieces.sites.size()));
-  }
-  for (size_t i = 0; i < pieces.layers.size(); ++i) {
-    if (pieces.layers[i] >= layers) {
-      return InvalidField(absl::StrCat("pieces.layers[", i, "]"),
-                          absl::StrCat("a layer in [0, ", layers, ")"), absl::StrCat(pieces.layers[i]));
-    }
   }
   return absl::OkStatus();
 }

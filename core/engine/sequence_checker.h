@@ -29,6 +29,7 @@ struct CheckedSequence {
   Matrix vectors;            // vector inputs
   size_t length() const { return ids.empty() ? vectors.rows : ids.size(); }
   SequenceInput input() const;  // a view of this
+  size_t bytes() const { return ids.size() * sizeof(int32_t) + vectors.values.size() * sizeof(float); }
 };
 
 // One input stream of a model: the encoder's or the decoder's.

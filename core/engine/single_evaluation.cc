@@ -93,6 +93,7 @@ absl::StatusOr<SingleEvaluation> EvaluateAlone(const LoadedModel& model, const C
 SingleEvaluationBytes BytesOf(const ModelConfig& config, const CheckedInput& input) {
   const size_t sources = input.source.length(), targets = input.target.length();
   SingleEvaluationBytes bytes;
+  bytes.input = input.source.bytes() + input.target.bytes();
   if (sources != 0) bytes.pieces += PieceLayout(config, Stack::kEncoder).WholePieceBytes(sources, 0);
   if (targets != 0) bytes.pieces += PieceLayout(config, Stack::kDecoder).WholePieceBytes(targets, sources);
   // The workspace's slots, the final rows and the output; one layer's keys and values, or the decoder's.

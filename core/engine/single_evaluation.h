@@ -39,10 +39,10 @@ absl::StatusOr<SingleEvaluation> EvaluateAlone(const LoadedModel& model, const C
                                                const KernelSet& kernels,
                                                absl::FunctionRef<absl::Status()> check);
 
-// Upper estimate of the memory of one input's StackPieces, and of the rows, keys and values while it is
-// evaluated and its output afterwards.
+// Upper estimate of the memory of one input's ids or vectors, of its StackPieces, and of the rows, keys and
+// values while it is evaluated and its output afterwards.
 struct SingleEvaluationBytes {
-  size_t pieces = 0, rows = 0;
+  size_t input = 0, pieces = 0, rows = 0;
 };
 SingleEvaluationBytes BytesOf(const ModelConfig& config, const CheckedInput& input);
 

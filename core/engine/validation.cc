@@ -69,10 +69,6 @@ size_t PieceBytes(const ModelConfig& config, const PieceOptions& pieces, size_t 
 // Bytes of `rows` output rows: in the result and in the message made of it.
 size_t OutputBytes(size_t rows, size_t cols) { return 2 * rows * cols * sizeof(float); }
 
-size_t SequenceBytes(const CheckedSequence& sequence) {
-  return sequence.ids.size() * sizeof(int32_t) + sequence.vectors.values.size() * sizeof(float);
-}
-
 }  // namespace
 
 size_t MaxSequenceTokens(const ModelConfig& config, const EngineOptions& limits) {
@@ -101,7 +97,7 @@ absl::StatusOr<CheckedEvaluation> CheckEncode(const LoadedModel& model, EncodeRe
   for (const CheckedSequence& source : checked.sources) {
     const size_t n = source.length();
     checked.total += WorkOf(config, n, 0, checked.head);
-    checked.bytes += SequenceBytes(source) + n * config.hidden_size * sizeof(float) +
+    checked.bytes += source.bytes() + n * config.hidden_size * sizeof(float) +
                      (checked.head ? OutputBytes(HeadRows(config, n), config.head.size)
                                    : OutputBytes(n, config.hidden_size)) +
                      n * PieceBytes(config, checked.pieces, config.num_encoder_layers, n, 0);
@@ -142,12 +138,11 @@ absl::StatusOr<CheckedEvaluation> CheckDecode(const LoadedModel& model, DecodeRe
     const size_t n = checked.targets[i].length();
     const size_t m = checked.sources.empty() ? 0 : checked.sources[i].length();
     checked.total += WorkOf(config, m, n, checked.head);
-    checked.bytes += SequenceBytes(checked.targets[i]) + (n + m) * config.hidden_size * sizeof(float) +
+    checked.bytes += checked.targets[i].bytes() + (n + m) * config.hidden_size * sizeof(float) +
                      (checked.head ? OutputBytes(HeadRows(config, n), config.head.size)
                                    : OutputBytes(n, config.hidden_size)) +
                      n * PieceBytes(config, checked.pieces, config.num_decoder_layers, n, m) +
-                     KeyValueCache::BytesForTokens(config, n, m) +
-                     (m == 0 ? 0 : SequenceBytes(checked.sources[i]));
+                     KeyValueCache::BytesForTokens(config, n, m) + (m == 0 ? 0 : checked.sources[i].bytes());
   }
   if (request.smoothing_error) SPLINESERVE_RETURN_IF_ERROR(AdmitSmoothingError(model, checked));
   if (request.float64_gates)
@@ -240,7 +235,7 @@ absl::StatusOr<CheckedGeneration> CheckGenerate(const LoadedModel& model, Genera
       length * (sizeof(GeneratedToken) +
                 PieceBytes(config, request.pieces, config.num_decoder_layers, length, memory));
   // At the end of a search its tokens and pieces and the hypotheses made of them are in memory.
-  checked.bytes = SequenceBytes(checked.source) + checked.prompt.size() * sizeof(int32_t) +
+  checked.bytes = checked.source.bytes() + checked.prompt.size() * sizeof(int32_t) +
                   request.stop_ids.size() * sizeof(int32_t) +
                   (checked.beams == 1 ? 1 : 2 * checked.beams) * beam +
                   KeyValueCache::BytesForGeneration(config, checked.prompt.size(), request.max_new_tokens,

@@ -1,6 +1,4 @@
 #include <cstddef>
-#include <cstdint>
-#include <vector>
 
 #include "core/spline/float64_pass.h"
 #include "core/spline/rounding.h"
@@ -38,14 +36,6 @@ Bounded64 Float64Pass::Head(const Bounded64& rows, size_t points, double unit_ro
     out.error.array() += static_cast<double>(in.value.cols()) * SmallestNumber(unit_roundoff);
   }
   return out;
-}
-
-std::vector<uint8_t> Float64Pass::Signs(const PassResult& result, size_t point) const {
-  std::vector<uint8_t> open(layout_.gates());
-  for (size_t g = 0; g < open.size(); ++g) {
-    open[g] = result.arguments.value(static_cast<Index>(point), static_cast<Index>(g)) > 0 ? 1 : 0;
-  }
-  return open;
 }
 
 }  // namespace splineserve

@@ -396,4 +396,12 @@ PassResult Float64Pass::Run(const PassInput& input, const PassOptions& options) 
   return result;
 }
 
+std::vector<uint8_t> Float64Pass::Signs(const PassResult& result, size_t point) const {
+  std::vector<uint8_t> open(layout_.gates());
+  for (size_t g = 0; g < open.size(); ++g) {
+    open[g] = result.arguments.value(static_cast<Index>(point), static_cast<Index>(g)) > 0 ? 1 : 0;
+  }
+  return open;
+}
+
 }  // namespace splineserve

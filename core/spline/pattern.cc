@@ -1,6 +1,7 @@
 #include "core/spline/pattern.h"
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <string>
 
@@ -10,6 +11,9 @@
 
 namespace splineserve {
 namespace {
+
+// Of a pattern's shape.
+constexpr size_t kMaxGates = std::numeric_limits<uint32_t>::max();
 
 using Stack = PieceRecorder::Stack;
 
@@ -95,30 +99,43 @@ absl::Status CheckSelection(const PatternSelection& selection, const ModelConfig
   return absl::OkStatus();
 }
 
-bool PatternBuilder::Chooses(const PieceGroup& group) const {
-  return ListsOrIsEmpty(selection_->layers, group.layer) && ListsOrIsEmpty(selection_->sites, group.site);
-}
-
 bool PatternBuilder::ChoosesUnits(const PieceGroup& group) const {
   return group.site == Site::kFeedForward && !selection_->units.empty();
 }
 
-void PatternBuilder::Append(uint64_t value, size_t width) {
-  const size_t shift = pattern_.shape.gates % 64;
-  pattern_.shape.gates += static_cast<uint32_t>(width);
-  pattern_.words.resize(PatternWords(pattern_.shape.gates));
-  if (shift + width <= 64) {
-    pattern_.words.back() |= value << shift;
-  } else {
-    *(pattern_.words.end() - 2) |= value << shift;
-    pattern_.words.back() |= value >> (64 - shift);
+size_t PatternBuilder::GatesOf(const PieceGroup& group) const {
+  if (!ListsOrIsEmpty(selection_->layers, group.layer) || !ListsOrIsEmpty(selection_->sites, group.site))
+    return 0;
+  return ChoosesUnits(group) ? selection_->units.size() : group.width;
+}
+
+void PatternBuilder::Reserve(absl::Span<const TokenPiece> tokens) {
+  size_t gates = pattern_.shape.gates;
+  for (const TokenPiece& token : tokens) {
+    for (const PieceGroup& group : token.groups) gates += GatesOf(group);
   }
+  pattern_.words.reserve((std::min(gates, kMaxGates) + 63) / 64);
+}
+
+void PatternBuilder::Append(uint64_t value, size_t width) {
+  const size_t gates = pattern_.shape.gates, shift = gates % 64;
+  if (gates + width > kMaxGates) {
+    pattern_.shape.gates = kMaxGates;
+    return;
+  }
+  pattern_.shape.gates += static_cast<uint32_t>(width);
+  if (shift == 0) {
+    pattern_.words.push_back(value);
+    return;
+  }
+  pattern_.words.back() |= value << shift;
+  if (shift + width > 64) pattern_.words.push_back(value >> (64 - shift));
 }
 
 void PatternBuilder::Add(const TokenPiece& token) {
   ++pattern_.shape.tokens;
   for (const PieceGroup& group : token.groups) {
-    if (!Chooses(group)) continue;
+    if (GatesOf(group) == 0) continue;
     if (group.site == Site::kCrossAttention) pattern_.shape.source_tokens = group.width;
     if (ChoosesUnits(group)) {
       for (const uint32_t unit : selection_->units) Append(group.bits[unit / 8] >> (unit % 8) & 1, 1);
@@ -132,8 +149,9 @@ void PatternBuilder::Add(const TokenPiece& token) {
 
 Pattern PatternOf(const PatternSelection& selection, absl::Span<const TokenPiece> tokens) {
   PatternBuilder builder(selection);
+  builder.Reserve(tokens);
   for (const TokenPiece& token : tokens) builder.Add(token);
-  return builder.pattern();
+  return std::move(builder).Take();
 }
 
 PieceOptions Widen(const PieceOptions& asked, const PatternSelection& selection, size_t layers) {
@@ -148,13 +166,12 @@ PieceOptions Widen(const PieceOptions& asked, const PatternSelection& selection,
       if (!lists_all) mine.assign(theirs.begin(), theirs.end());
       return;
     }
-    if (mine.size() <= all.size()) {
-      auto last = mine.begin();
-      for (auto it = mine.begin(); it != mine.end(); ++it) {
-        if (std::find(mine.begin(), last, *it) == last) *last++ = *it;
-      }
-      mine.erase(last, mine.end());
+    if (mine.size() > all.size()) return;
+    auto last = mine.begin();
+    for (auto it = mine.begin(); it != mine.end(); ++it) {
+      if (std::find(mine.begin(), last, *it) == last) *last++ = *it;
     }
+    mine.erase(last, mine.end());
     const auto add = [&](const auto& values) {
       for (const auto& value : values) {
         if (std::find(mine.begin(), mine.end(), value) == mine.end()) mine.push_back(value);
@@ -170,14 +187,16 @@ PieceOptions Widen(const PieceOptions& asked, const PatternSelection& selection,
   return wide;
 }
 
+bool Lists(const PieceOptions& asked, const PieceGroup& group) {
+  return ListsOrIsEmpty(asked.layers, group.layer) && ListsOrIsEmpty(asked.sites, group.site);
+}
+
 void Narrow(const PieceOptions& asked, TokenPiece& piece) {
   if (asked.detail == PieceDetail::kId) {
     piece.groups.clear();
     return;
   }
-  std::erase_if(piece.groups, [&](const PieceGroup& group) {
-    return !ListsOrIsEmpty(asked.layers, group.layer) || !ListsOrIsEmpty(asked.sites, group.site);
-  });
+  std::erase_if(piece.groups, [&](const PieceGroup& group) { return !Lists(asked, group); });
   if (asked.detail == PieceDetail::kBits) return;
   for (PieceGroup& group : piece.groups) group.bits.clear();
 }

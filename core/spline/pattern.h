@@ -5,6 +5,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -56,21 +57,25 @@ struct Pattern {
 // 64-bit words of a pattern of so many gates.
 inline size_t PatternWords(uint32_t gates) { return (size_t{gates} + 63) / 64; }
 
-// A pattern that grows token by token, where pieces come one after another.
+// A pattern that grows token by token, where pieces come one after another. Past 2^32 - 1 gates no more are
+// kept: no monitor records as many, so that such a pattern compares with none.
 class PatternBuilder {
  public:
   // `selection` must outlive it.
   explicit PatternBuilder(const PatternSelection& selection) : selection_(&selection) {}
 
+  // Makes room for a sequence's gates at once.
+  void Reserve(absl::Span<const TokenPiece> tokens);
   // The piece of the next token, with its bits, and no fewer groups than the selection has. Cost: about a
   // nanosecond for every eight gates.
   void Add(const TokenPiece& token);
 
   // Of all tokens so far.
   const Pattern& pattern() const { return pattern_; }
+  Pattern Take() && { return std::move(pattern_); }
 
  private:
-  bool Chooses(const PieceGroup& group) const;
+  size_t GatesOf(const PieceGroup& group) const;  // that are chosen
   bool ChoosesUnits(const PieceGroup& group) const;
   void Append(uint64_t value, size_t width);
 
@@ -78,13 +83,16 @@ class PatternBuilder {
   Pattern pattern_;
 };
 
-// That of a whole sequence, as PatternBuilder makes it.
+// That of a whole sequence, as PatternBuilder makes it; one allocation.
 Pattern PatternOf(const PatternSelection& selection, absl::Span<const TokenPiece> tokens);
 
 // What to ask the engine for so that a monitor has its bits, too: `asked` with BITS, and the selection's
 // layers and sites behind the ones that were asked for, so that what the engine says of a wrong entry names
 // the right place. `layers` is the number of the stack's layers.
 PieceOptions Widen(const PieceOptions& asked, const PatternSelection& selection, size_t layers);
+
+// Whether `asked` names the group's layer and site, as empty lists do all.
+bool Lists(const PieceOptions& asked, const PieceGroup& group);
 
 // The inverse, on a piece that was recorded with Widen(asked, ...): takes away what was not asked for.
 // `asked.detail` is not kNone.

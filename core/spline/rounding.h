@@ -7,6 +7,7 @@
 namespace splineserve {
 
 // gamma_n = n u / (1 - n u): the relative error of a chain of n operations with unit roundoff u is no larger.
+// Needs n u < 1.
 inline double RoundingGamma(double unit, size_t n) {
   const double nu = static_cast<double>(n) * unit;
   return nu / (1 - nu);

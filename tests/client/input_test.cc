@@ -45,6 +45,11 @@ TEST(ParseVectors, SaysWhereTheMistakeIs) {
   EXPECT_THAT(Message(ParseVectors("nan\n", "f").status()), HasSubstr("finite"));
   EXPECT_THAT(Message(ParseVectors("1e39\n", "f").status()), HasSubstr("finite"));
   EXPECT_THAT(Message(ParseVectors("# nothing\n\n", "f").status()), HasSubstr("found none"));
+  EXPECT_EQ(Message(ParseVectors("1,2,3\n4,,5,6\n", "f.csv").status()),
+            "f.csv, line 2, number 2: expected a number, found nothing");
+  EXPECT_EQ(Message(ParseVectors(", 1\n", "f.csv").status()),
+            "f.csv, line 1, number 1: expected a number, found nothing");
+  EXPECT_EQ(ParseVectors("\xEF\xBB\xBF# of a spreadsheet\n1,2,\n", "f")->front().vectors().cols(), 2u);
   EXPECT_TRUE(ParseVectors("1e-50\n", "f").ok()) << "too small to represent is zero";
 }
 

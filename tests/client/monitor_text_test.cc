@@ -31,6 +31,9 @@ TEST(MonitorText, OneVerdictInALine) {
   alone.clear_nearest();
   EXPECT_EQ(VerdictLine(alone),
             "monitor last: WARNING: no pattern recorded for class 7 compares with its 768 gates (gamma 12)");
+  alone.set_kind(v1::MonitorKind::HASHED);
+  EXPECT_EQ(VerdictLine(alone),
+            "monitor last: WARNING: its 768 gates are no pattern recorded for class 7 (gamma 12)");
 }
 
 TEST(MonitorText, VerdictsOnHypotheses) {
@@ -38,10 +41,14 @@ TEST(MonitorText, VerdictsOnHypotheses) {
   result.add_hypotheses();
   EXPECT_EQ(GenerationVerdicts(result), "");
   *result.mutable_hypotheses(0)->mutable_monitor() = Verdict(0, 3, 0, 3);
+  EXPECT_EQ(
+      GenerationVerdicts(result),
+      "  monitor last: accepted: 3 of 768 gates differ from the nearest pattern of class 0 (gamma 12)\n");
   *result.add_hypotheses()->mutable_monitor() = Verdict(0, 31, 0, 31);
   EXPECT_EQ(
       GenerationVerdicts(result),
-      "  monitor last: accepted: 3 of 768 gates differ from the nearest pattern of class 0 (gamma 12)\n"
+      "  hypothesis 1: monitor last: accepted: 3 of 768 gates differ from the nearest pattern of class 0 "
+      "(gamma 12)\n"
       "  hypothesis 2: monitor last: WARNING: 31 of 768 gates differ from the nearest pattern of class 0 "
       "(gamma 12)\n");
 }

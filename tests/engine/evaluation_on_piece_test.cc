@@ -331,6 +331,7 @@ TEST(OnPieceEmbeddingTest, VectorsOfAModelOverTokensStandForEmbeddings) {
   const auto by_vectors = EvaluateOnPiece(model.loaded(), {.input = vectors, .verify = true}, kernels);
   ASSERT_TRUE(by_ids.ok() && by_vectors.ok()) << by_ids.status() << by_vectors.status();
   EXPECT_EQ(by_vectors->result.output.values, by_ids->result.output.values);
+  EXPECT_EQ(by_vectors->encoder_piece, by_ids->encoder_piece);
   EXPECT_EQ(by_vectors->decoder_piece, by_ids->decoder_piece);
   EXPECT_TRUE(by_vectors->verification->equal);
   // Other rows, by the gates of the ids.
@@ -339,6 +340,8 @@ TEST(OnPieceEmbeddingTest, VectorsOfAModelOverTokensStandForEmbeddings) {
   ASSERT_TRUE(moved.ok()) << moved.status();
   EXPECT_EQ(moved->decoder_piece, by_ids->decoder_piece);
   EXPECT_NE(moved->result.output.values, by_ids->result.output.values);
+  const auto compared = Compare(model.loaded(), {.inputs = {ids, {vectors.source, ids.target}}}, kernels);
+  ASSERT_TRUE(compared.ok()) << compared.status();
   // Not for Encode, whose inputs are the vocabulary's.
   const auto encoded = MakeEngine(kernels, 1)->EncodeAndWait(model.loaded(), {.inputs = {vectors.source}});
   EXPECT_EQ(encoded.status().code(), absl::StatusCode::kInvalidArgument);

@@ -52,13 +52,13 @@ class OnPieceRefusalTest : public ::testing::Test {
 TEST_F(OnPieceRefusalTest, SmoothModelsAndWhy) {
   const TestModel softmax(VectorEncoder(R"(, "attention_activation": "softmax")"), {.seed = 1});
   Expect(Run(softmax, {.input = {.source = Rows(2)}}), absl::StatusCode::kFailedPrecondition,
-         {"SMOOTH", "attention_activation softmax has no gates"});
+         {"SMOOTH", "without gates to freeze at attention_activation softmax"});
   const TestModel smooth(VectorEncoder(R"(, "attention_activation": "softplus", "hidden_act": "gelu")"),
                          {.seed = 1});
   Expect(Run(smooth, {.input = {.source = Rows(2)}}), absl::StatusCode::kFailedPrecondition,
          {"attention_activation softplus and hidden_act gelu"});
   const TestModel silu(VectorEncoder(R"(, "hidden_act": "silu")"), {.seed = 1});
-  Expect(Run(silu, {}), absl::StatusCode::kFailedPrecondition, {": hidden_act silu"});
+  Expect(Run(silu, {}), absl::StatusCode::kFailedPrecondition, {"at hidden_act silu"});
 }
 
 TEST_F(OnPieceRefusalTest, InputsAndOptions) {
@@ -71,6 +71,8 @@ TEST_F(OnPieceRefusalTest, InputsAndOptions) {
   ExpectInvalid(Run(both_, {.input = {.target = Ids({1})}}), {"input.source:", "nothing"});
   ExpectInvalid(Run(both_, {.input = {.source = Ids({9}), .target = Ids({1})}}),
                 {"input.source.tokens.ids[0]"});
+  ExpectInvalid(Run(both_, {.input = {.source = Rows(2), .target = Ids({1})}}),
+                {"input.source.vectors.cols: expected", "found 3"});
   ExpectInvalid(Run(both_, {.input = {.source = Ids({1})}, .output = OutputKind::kHead}),
                 {"output:", "belongs to its decoder"});
   ExpectInvalid(Run(encoder_, {.input = {.source = Rows(2)}, .output = OutputKind::kHead}),

@@ -6,6 +6,7 @@
 #include <future>
 #include <thread>
 
+#include "server/generate_call.h"
 #include "server/health_probe.h"
 #include "tests/server/server_fixture.h"
 
@@ -99,10 +100,7 @@ TEST_F(LifecycleTest, AClientThatDoesNotReadLosesItsStream) {
   GTEST_SKIP() << "20 MB cross the uninstrumented gRPC, a false report every 8 bytes: half an hour";
 #endif
   // 37.5 kB of sign bits a token, 75 MB in all: more than the queue and the sockets hold.
-  testing::AddModel(repository_, "wide", R"({"model_type": "spline_transformer", "architecture": "decoder",
-      "hidden_size": 2, "num_attention_heads": 1, "intermediate_size": 300000, "num_decoder_layers": 1,
-      "input": {"kind": "tokens", "vocab_size": 3}, "head": {"kind": "linear", "size": 3}, "bos_token_id": 1})",
-                    6);
+  testing::AddModel(repository_, "wide", kWideConfig, 6);
   Start(Options());
   grpc::ClientContext context;
   const auto request = FromJson<v1::GenerateRequest>(
@@ -116,6 +114,20 @@ TEST_F(LifecycleTest, AClientThatDoesNotReadLosesItsStream) {
   const grpc::Status status = reader->Finish();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << status.error_message();
   EXPECT_THAT(status.error_message(), HasSubstr("reads too slowly"));
+}
+
+TEST_F(LifecycleTest, AnEventLargerThanTheQueueReachesAClientThatReads) {
+  // Two hypotheses with 37.5 kB of sign bits a token, in one message of 11 MB behind those of the tokens.
+  testing::AddModel(repository_, "wide", kWideConfig, 6);
+  Start(Options());
+  std::vector<v1::GenerateResponse> events;
+  const grpc::Status status =
+      Generate(R"({"model": {"name": "wide"}, "maxNewTokens": 150, "pieces": {"detail": "BITS"},
+          "beam": {"width": 2, "numHypotheses": 2}})",
+               &events);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  ASSERT_EQ(events.back().result().hypotheses_size(), 2);
+  EXPECT_GT(events.back().ByteSizeLong(), GenerateCall::kMaxQueuedBytes);
 }
 
 TEST_F(LifecycleTest, HealthChecksEveryService) {

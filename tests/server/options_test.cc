@@ -33,7 +33,7 @@ TEST(OptionsTest, DefaultsAreThoseOfTheManual) {
   EXPECT_EQ(options.engine.max_new_tokens, EngineOptions().max_new_tokens);
   EXPECT_EQ(options.max_message_bytes, size_t{64} << 20);
   EXPECT_EQ(options.drain_grace, absl::Seconds(30));
-  EXPECT_EQ(options.stall_timeout, absl::Seconds(60));
+  EXPECT_EQ(options.stall_timeout, absl::Seconds(120));
   EXPECT_EQ(options.log_level, "info");
   EXPECT_EQ(options.log_format, "text");
 }

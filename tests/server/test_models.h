@@ -35,6 +35,11 @@ inline constexpr char kEncoderDecoderConfig[] = R"({"model_type": "spline_transf
 "target_vocabulary": {"file": "target.txt", "split": "whitespace"},
 "head": {"kind": "linear", "size": 9}, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0})";
 
+// Pieces of 300,000 gates a token and more.
+inline constexpr char kWideConfig[] = R"({"model_type": "spline_transformer", "architecture": "decoder",
+"hidden_size": 2, "num_attention_heads": 1, "intermediate_size": 300000, "num_decoder_layers": 1,
+"input": {"kind": "tokens", "vocab_size": 3}, "head": {"kind": "linear", "size": 3}, "bos_token_id": 1})";
+
 inline void AddModel(const TempDir& repository, const std::string& folder, const char* config,
                      uint64_t seed) {
   for (const auto& [name, contents] : BuildModel(config, {.seed = seed})) {

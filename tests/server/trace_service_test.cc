@@ -255,7 +255,7 @@ TEST_F(TraceServiceTest, AnalysesAreBounded) {
 TEST_F(TraceServiceTest, AClientThatDoesNotReadLosesItsPlace) {
   ServerOptions options = Options();
   options.max_analyses = 1;
-  options.stall_timeout = absl::Milliseconds(20);
+  options.stall_timeout = absl::Seconds(1);
   Start(options);
   splines_ = v1::SplineService::NewStub(channel_);
   // A connection that holds 64 KiB of what is not read, and does not grow with its speed.
@@ -281,6 +281,24 @@ TEST_F(TraceServiceTest, AClientThatDoesNotReadLosesItsPlace) {
   while (reader->Read(&event)) summary = summary || event.has_summary();
   EXPECT_FALSE(summary);
   EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+}
+
+TEST_F(TraceServiceTest, AClientThatReadsKeepsItsPlaceHoweverLongItTakes) {
+  ServerOptions options = Options();
+  options.stall_timeout = absl::Milliseconds(250);
+  Start(options);
+  splines_ = v1::SplineService::NewStub(channel_);
+  grpc::ClientContext context;
+  const auto reader = splines_->Trace(&context, FromJson<v1::TraceRequest>(R"({"model": {"name": "encoder"},
+      "from": {"source": {"text": "abcdefghabcdefghabcdefghabcdefgh"}},
+      "to": {"source": {"text": "hgfedcbahgfedcbahgfedcbahgfedcba"}}, "max_pieces": 100000})"));
+  const absl::Time start = absl::Now();
+  v1::TraceResponse event;
+  bool summary = false;
+  while (reader->Read(&event)) summary = summary || event.has_summary();
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_TRUE(summary);
+  EXPECT_GT(absl::Now() - start, options.stall_timeout);  // or the test says nothing
 }
 
 TEST_F(TraceServiceTest, DifferentiateAgreesWithItself) {
@@ -322,6 +340,22 @@ TEST_F(TraceServiceTest, DifferentiateAgreesWithItself) {
     EXPECT_EQ(response.nearest(i).gate().token(), 0u);
     EXPECT_EQ(response.nearest(i).open(), response.nearest(i).argument() > 0);
   }
+}
+
+// Far out the scores of the second layer, of degree 6, have gradients of some 1e165, whose squares overflow.
+TEST_F(TraceServiceTest, SteepGatesHaveDistances) {
+  v1::DifferentiateResponse response;
+  const grpc::Status status = Differentiate(
+      R"({"model": {"name": "encoder"}, "nearest_gates": 1000, "at": {"source": {"vectors": {"rows": 1, "cols": 8,
+      "values": [1e33, -2e33, 1e33, 3e33, -1e33, 2e33, 1e33, -1e33]}}}})",
+      &response);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  double steepest = 0;
+  for (const v1::GateDistance& gate : response.nearest()) {
+    EXPECT_TRUE(gate.argument() == 0 || gate.distance() > 0) << gate.ShortDebugString();
+    steepest = std::max(steepest, std::abs(gate.argument()) / gate.distance());
+  }
+  EXPECT_GT(steepest, 1e155);
 }
 
 TEST_F(TraceServiceTest, DifferentiateRefusals) {

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <optional>
+
+#include "core/spline/gate_layout.h"
 
 namespace splineserve {
 namespace {
@@ -73,6 +76,34 @@ TEST(DegreeBoundTest, CrossAttentionAddsTheMemorysDegree) {
   ModelConfig squared = EncoderDecoder(1, 1);
   squared.attention_activation = AttentionActivation::kRelu2;
   EXPECT_EQ(DegreeBound(squared), 25u);
+}
+
+TEST(DegreeBoundTest, LayersSayWhereDegreesComeFrom) {
+  ModelConfig config = EncoderDecoder(1, 1);
+  LayerDegrees degrees = DegreesOf(config, 3, 9);
+  EXPECT_EQ(degrees.self_score, 6u);
+  EXPECT_EQ(degrees.cross_score, 18u);  // 3 * 3 + 9
+  EXPECT_EQ(degrees.hidden, 27u);
+  EXPECT_EQ(degrees.output, 27u);
+  config.attention_activation = AttentionActivation::kRelu2;
+  config.hidden_act = HiddenAct::kRelu2;
+  degrees = DegreesOf(config, 3, 9);
+  EXPECT_EQ(degrees.cross_score, 24u);  // 5 * 3 + 9
+  EXPECT_EQ(degrees.hidden, 57u);       // 2 * 24 + 9
+  EXPECT_EQ(degrees.output, 114u);
+  // A memory that does not move takes nothing away from what moves.
+  EXPECT_EQ(DegreesOf(EncoderDecoder(1, 1), 1, 0).hidden, 3u);
+  EXPECT_EQ(DegreesOf(Encoder(1), 1, std::nullopt).cross_score, 0u);
+}
+
+TEST(DegreeBoundTest, IsThatOfTheGatesLayout) {
+  for (ModelConfig config : {Encoder(2), EncoderDecoder(2, 2), EncoderDecoder(1, 3)}) {
+    for (const AttentionActivation attention : {AttentionActivation::kRelu, AttentionActivation::kRelu2}) {
+      config.attention_activation = attention;
+      const GateLayout layout(config, {.source_tokens = 3, .target_tokens = config.has_decoder() ? 2u : 0u});
+      EXPECT_EQ(layout.degree(), DegreeBound(config));
+    }
+  }
 }
 
 TEST(DegreeBoundTest, Saturates) {
