@@ -172,9 +172,59 @@ HWY_INLINE void ProductRows(const ProductArguments& a, const TilePlace<Weight>& 
   }
 }
 
+// All rows of one panel, in `tiles` even shares: 16 rows are 6 + 5 + 5, 7 are 4 + 3. A tile of one row would
+// wait for the weights. `ahead`: what the tiles fetch together.
+template <TileEnd kEnd, typename Weight>
+HWY_INLINE void PanelTiles(const ProductArguments& a, size_t rows, size_t tiles, TilePlace<Weight> place,
+                           const char* ahead) {
+  for (size_t t = 0, r = 0; t < tiles; ++t) {
+    const size_t count = (rows - r + (tiles - t) - 1) / (tiles - t);
+    place.row = r;
+    place.ahead = ahead + t * place.ahead_step * a.inner;
+    switch (count) {
+      case 1:
+        ProductRows<1, kEnd>(a, place);
+        break;
+      case 2:
+        ProductRows<2, kEnd>(a, place);
+        break;
+      case 3:
+        ProductRows<3, kEnd>(a, place);
+        break;
+      case 4:
+        ProductRows<4, kEnd>(a, place);
+        break;
+      case 5:
+        ProductRows<5, kEnd>(a, place);
+        break;
+      default:
+        ProductRows<6, kEnd>(a, place);
+        break;
+    }
+    r += count;
+  }
+}
+
+// Weights of 16 bits are expanded once a panel from so many tiles on, which would each expand them again: 256
+// words of g2p took 1.2 times as long as in float32 on an Emerald Rapids. Of longer panels the copy would not
+// leave room in the second-level cache, and on the stack.
+inline constexpr size_t kExpandTiles = 3;
+inline constexpr size_t kExpandInner = 1024;
+
+template <TileEnd kEnd, typename Weight>
+HWY_NOINLINE void ExpandedPanelTiles(const ProductArguments& a, size_t rows, size_t tiles,
+                                     const TilePlace<Weight>& place, const char* ahead) {
+  HWY_ALIGN float wide[kExpandInner * kMaxPanelWidth];
+  const FloatTag d;
+  for (size_t i = 0; i < a.inner * a.panel_width; i += kLanes)
+    hn::Store(LoadWeights(place.w + i), d, wide + i);
+  PanelTiles<kEnd>(
+      a, rows, tiles,
+      TilePlace<float>{wide, place.bias, 0, place.column, place.columns, nullptr, place.ahead_step}, ahead);
+}
+
 template <TileEnd kEnd, typename Weight>
 HWY_INLINE void ProductTiles(const ProductArguments& a, size_t rows, const PackedView& w, const float* bias) {
-  // Even shares: 16 rows are 6 + 5 + 5, 7 are 4 + 3. A tile of one row would wait for the weights.
   const size_t tiles = (rows + kTileRows - 1) / kTileRows;
   for (size_t p = 0; p < w.panels(); ++p) {
     TilePlace<Weight> place;
@@ -186,33 +236,14 @@ HWY_INLINE void ProductTiles(const ProductArguments& a, size_t rows, const Packe
     // behind the matrix: as a rule the one that is used next (WeightPacker). A prefetch cannot fault.
     const bool fetch = tiles > 1;
     place.ahead_step = fetch ? (w.panel_width * sizeof(Weight) + tiles - 1) / tiles : 0;
-    for (size_t t = 0, r = 0; t < tiles; ++t) {
-      const size_t count = (rows - r + (tiles - t) - 1) / (tiles - t);
-      place.row = r;
-      place.ahead = reinterpret_cast<const char*>(place.w + (fetch ? w.panel_stride : 0)) +
-                    t * place.ahead_step * w.inner;
-      switch (count) {
-        case 1:
-          ProductRows<1, kEnd>(a, place);
-          break;
-        case 2:
-          ProductRows<2, kEnd>(a, place);
-          break;
-        case 3:
-          ProductRows<3, kEnd>(a, place);
-          break;
-        case 4:
-          ProductRows<4, kEnd>(a, place);
-          break;
-        case 5:
-          ProductRows<5, kEnd>(a, place);
-          break;
-        default:
-          ProductRows<6, kEnd>(a, place);
-          break;
+    const char* const ahead = reinterpret_cast<const char*>(place.w + (fetch ? w.panel_stride : 0));
+    if constexpr (sizeof(Weight) < sizeof(float)) {
+      if (tiles >= kExpandTiles && w.inner <= kExpandInner) {
+        ExpandedPanelTiles<kEnd>(a, rows, tiles, place, ahead);
+        continue;
       }
-      r += count;
     }
+    PanelTiles<kEnd>(a, rows, tiles, place, ahead);
   }
 }
 

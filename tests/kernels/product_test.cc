@@ -265,6 +265,33 @@ TEST_F(ProductTest, EveryNumberOf16BitsExpandsExactly) {
   }
 }
 
+// Many rows multiply panels that were expanded beforehand, unless these are too long: on both sides of both
+// limits (kExpandTiles, kExpandInner) the numbers are those of float32 weights.
+TEST_F(ProductTest, SixteenBitsAreTheirFloat32ForAnyNumberOfRows) {
+  constexpr float kGuard = -123.25f;
+  RandomFloats random(seed_);
+  for (WeightFormat format : {WeightFormat::kBfloat16, WeightFormat::kFloat16}) {
+    for (const auto& [inner, outer] :
+         std::vector<std::pair<size_t, size_t>>{{21, 1}, {21, 40}, {33, 150}, {1024, 65}, {1025, 65}}) {
+      const testing::RandomWeights w(random, outer, inner, Values::kNormal, format);
+      const PackedMatrix wide = PackedMatrix::FromRows({w.numbers.data(), outer, inner});
+      const std::vector<float> bias = random.Vector(outer, Values::kNormal);
+      for (size_t rows : {1, 6, 7, 12, 13, 18, 19, 31}) {
+        const size_t out_stride = outer + 3;
+        const std::vector<float> x = random.Vector(rows * inner, Values::kNormal);
+        for (const KernelSet* set : AvailableKernelSets()) {
+          std::vector<float> expected(rows * out_stride, kGuard), actual(rows * out_stride, kGuard);
+          set->product(x.data(), inner, rows, wide.view(), bias.data(), 0.5f, expected.data(), out_stride);
+          set->product(x.data(), inner, rows, w.packed.view(), bias.data(), 0.5f, actual.data(), out_stride);
+          ASSERT_TRUE(BitsEqual(actual.data(), expected.data(), expected.size()))
+              << set->name << " " << testing::Name(format) << " rows " << rows << " inner " << inner
+              << " outer " << outer;
+        }
+      }
+    }
+  }
+}
+
 // A chain cut anywhere along k and gone on with is the whole chain.
 TEST_F(ProductTest, ContinuedChainsEqualTheWhole) {
   constexpr float kGuard = -123.25f;
