@@ -137,7 +137,8 @@ struct KernelSet {
   // out[r][n] = scale * chain, chain = bias ? bias[n] : 0; for k ascending: chain = fma(x[r][k], w(k, n),
   // chain) for r < rows, n < w.outer. Used with scale 1 for affine maps and for weights times values, and
   // with the attention scale for scores (w = packed keys). x rows are x_stride apart, out rows out_stride;
-  // bias may be null and must else hold w.outer floats. Weights of 16 bits are expanded in registers.
+  // bias may be null and must else hold w.outer floats. Weights of 16 bits are expanded in registers, or a
+  // panel at a time on the stack where many rows use it.
   void (*product)(const float* x, size_t x_stride, size_t rows, const PackedView& w, const float* bias,
                   float scale, float* out, size_t out_stride);
 
