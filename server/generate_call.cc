@@ -178,7 +178,9 @@ void GenerateCall::Fail(absl::Status status) {
 void GenerateCall::OnWriteDone(bool ok) {
   state_.WriteDone();
   if (!ok) {
-    Fail(absl::CancelledError("the client is gone"));
+    // A write fails for a passed deadline, too: the token calls it by its name.
+    const absl::Status why = state_.token()->Check();
+    Fail(why.ok() ? absl::CancelledError("the client is gone") : why);
     return;
   }
   std::unique_lock lock(mutex_);

@@ -2,11 +2,21 @@
 
 #include <chrono>
 
-#include "absl/time/clock.h"
 #include "core/base/status_macros.h"
 #include "core/base/thread.h"
 
 namespace splineserve {
+
+namespace {
+
+// Steady: a server's clock that is set forward must not look like a stall of every client.
+int64_t Now() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace
 
 StallWatch::Call::Call(StallWatch& watch, const grpc::CallbackServerContext& context)
     : watch_(watch), context_(context) {
@@ -19,7 +29,7 @@ StallWatch::Call::~Call() {
   watch_.calls_.erase(place_);
 }
 
-void StallWatch::Call::WriteBegins() { since_ = absl::GetCurrentTimeNanos(); }
+void StallWatch::Call::WriteBegins() { since_ = Now(); }
 
 absl::StatusOr<std::unique_ptr<StallWatch>> StallWatch::Create(absl::Duration limit) {
   std::unique_ptr<StallWatch> watch(new StallWatch(limit));
@@ -43,7 +53,7 @@ void StallWatch::Run() {
 }
 
 void StallWatch::CancelStalled() {
-  const int64_t latest = absl::GetCurrentTimeNanos() - absl::ToInt64Nanoseconds(limit_);
+  const int64_t latest = Now() - absl::ToInt64Nanoseconds(limit_);
   for (auto it = calls_.begin(); it != calls_.end();) {
     Call& call = **it;
     const int64_t since = call.since_;

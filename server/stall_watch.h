@@ -49,7 +49,7 @@ class StallWatch {
     StallWatch& watch_;
     const grpc::CallbackServerContext& context_;
     std::list<Call*>::iterator place_;
-    std::atomic<int64_t> since_{0};  // nanoseconds of the epoch; 0 between writes
+    std::atomic<int64_t> since_{0};  // nanoseconds of the steady clock; 0 between writes
     std::atomic<bool> stalled_{false};
   };
 

@@ -31,7 +31,8 @@ int Run(const Flags& flags, Session& session) {
   request.mutable_inputs()->Add(inputs->begin(), inputs->end());
   request.set_output(flags.output.ToProto());
   request.set_smoothing_error(flags.output.smoothing_error);
-  if (flags.output.float64) request.mutable_float64()->set_max_gates(flags.output.full ? kAllGates : 0);
+  if (flags.output.float64)
+    request.mutable_float64()->set_max_gates(flags.output.full ? kMostListedGates : 0);
   if (absl::Status status = flags.pieces.Apply(*request.mutable_pieces()); !status.ok()) {
     return session.FailUsage(status, "encode");
   }

@@ -85,7 +85,7 @@ struct SequenceFlags {
 void AddSequenceFlags(CLI::App& command, SequenceFlags& flags, const std::string& what);
 
 // The most that Float64Options.max_gates may ask for.
-inline constexpr uint32_t kAllGates = 10000;
+inline constexpr uint32_t kMostListedGates = 10000;
 
 struct OutputFlags {
   std::string output;  // "", "hidden" or "head"

@@ -29,6 +29,7 @@ install() {
   python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "Python 3.11 or newer is needed, found $(python3 --version)"
   say "installing $what into $venv"
   [ -x "$venv/bin/pip" ] || python3 -m venv "$venv" || die "python3 -m venv failed (on Debian: apt-get install python3-venv)"
+  # Not every comparison needs torch: grep then finds nothing, which is no failure.
   torch="$(grep '^torch==' "$requirements" || true)"
   if [ -n "${SPLINESERVE_TORCH_INDEX:-}" ] && [ -n "$torch" ]; then
     "$venv/bin/pip" install --quiet --retries 0 --timeout 20 --index-url "$SPLINESERVE_TORCH_INDEX" "$torch" ||
