@@ -13,9 +13,9 @@
 
 namespace splineserve {
 
-// Runs on the executor thread. Small requests, which make one chunk, come and go within a turn. Larger ones
-// stay for as many turns as they have chunks and take them in rotation, so that a request of a few chunks
-// passes one of hundreds, and none starves.
+// Runs on the executor thread, or on a caller's that evaluates in its place. Small requests, which make one
+// chunk, come and go within a turn. Larger ones stay for as many turns as they have chunks and take them in
+// rotation, so that a request of a few chunks passes one of hundreds, and none starves.
 class ActiveEvaluations {
  public:
   ActiveEvaluations(ExecutorContext& context, const ChunkLimits& limits)

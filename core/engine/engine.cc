@@ -19,6 +19,16 @@
 
 namespace splineserve {
 
+namespace {
+
+std::unique_ptr<EvaluationJob> NewJob(std::shared_ptr<const LoadedModel> model, CheckedEvaluation work,
+                                      std::shared_ptr<CancellationToken> token, Engine::EvaluationDone done) {
+  return std::make_unique<EvaluationJob>(
+      EvaluationJob{std::move(model), std::move(work), std::move(token), std::move(done), {}, nullptr});
+}
+
+}  // namespace
+
 class Engine::Impl {
  public:
   Impl(const EngineOptions& options, const KernelSet& kernels, const Clock& clock,
@@ -46,10 +56,12 @@ class Engine::Impl {
     executor_.join();
   }
 
+  // `caller_waits`: it has nothing better to do than to evaluate the job itself.
   template <typename Job>
-  absl::Status Submit(std::unique_ptr<Job> job) {
+  absl::Status Submit(std::unique_ptr<Job> job, bool caller_waits = false) {
     SPLINESERVE_RETURN_IF_ERROR(job->token->Check());
     job->admitted = clock_.Now();
+    const bool may_run_here = caller_waits && IsOneChunk(*job);
     std::unique_lock<std::mutex> lock(mutex_);
     if (draining_) return absl::UnavailableError("the server is shutting down; retry elsewhere");
     absl::Status pushed = queue_.Push(job);
@@ -58,9 +70,23 @@ class Engine::Impl {
       departed = queue_.TakeDeparted();
       if (!departed.empty()) pushed = queue_.Push(job);
     }
+    if (pushed.ok() && may_run_here && !busy_ && !inline_ && queue_.waiting() == 1) {
+      RunInline(lock);
+      return pushed;
+    }
     if (pushed.ok()) wake_.notify_one();
     if (!departed.empty()) Answer(departed, lock);
     return pushed;
+  }
+
+  absl::StatusOr<EvaluationResult> EvaluateAndWait(std::shared_ptr<const LoadedModel> model,
+                                                   CheckedEvaluation work) {
+    std::promise<absl::StatusOr<EvaluationResult>> promise;
+    SPLINESERVE_RETURN_IF_ERROR(
+        Submit(NewJob(std::move(model), std::move(work), std::make_shared<CancellationToken>(),
+                      [&](auto result) { promise.set_value(std::move(result)); }),
+               /*caller_waits=*/true));
+    return promise.get_future().get();
   }
 
   void Drain(absl::Duration grace) {
@@ -87,7 +113,24 @@ class Engine::Impl {
   const ExecutorContext& context() const { return context_; }
 
  private:
-  bool Idle() const { return queue_.waiting() == 0 && !busy_ && answering_ == 0; }
+  bool Idle() const { return queue_.waiting() == 0 && !busy_ && !inline_ && answering_ == 0; }
+
+  // Whether the job is one turn, which any thread may run. Steps of generations are turns of the executor's.
+  bool IsOneChunk(const EvaluationJob& job) const { return limits_.Allow(job.work.total); }
+  static bool IsOneChunk(const GenerationJob&) { return false; }
+
+  // Runs the only request that waits, on the calling thread. What comes meanwhile wakes the executor
+  // afterwards: it sleeps as long as somebody else uses the context.
+  void RunInline(std::unique_lock<std::mutex>& lock) {
+    std::vector<std::unique_ptr<EvaluationJob>> jobs = queue_.TakeBatch();
+    inline_ = true;
+    lock.unlock();
+    ActiveEvaluations(context_, limits_).RunSmall(std::move(jobs));
+    lock.lock();
+    inline_ = false;
+    if (queue_.waiting() != 0) wake_.notify_one();
+    if (Idle()) idle_.notify_all();
+  }
 
   // Tells departed requests why they end; without the lock, for callbacks may be slow.
   void Answer(const RequestQueue::Departed& departed, std::unique_lock<std::mutex>& lock) {
@@ -114,7 +157,7 @@ class Engine::Impl {
         busy_ = !evaluations.empty() || !generations.empty();
         active_sequences_ = generations.sequences();
         if (Idle()) idle_.notify_all();
-        wake_.wait(lock, [&] { return busy_ || queue_.waiting() != 0 || stopping_; });
+        wake_.wait(lock, [&] { return busy_ || (queue_.waiting() != 0 && !inline_) || stopping_; });
         if (stopping_ && !busy_ && queue_.waiting() == 0) return;
         small = queue_.TakeBatch();
         if (evaluations.HasRoom()) large = queue_.TakeLarge();
@@ -152,7 +195,8 @@ class Engine::Impl {
   RequestQueue queue_;
   size_t active_sequences_ = 0;
   size_t answering_ = 0;  // callers of Submit who answer departed requests
-  bool busy_ = false;
+  bool busy_ = false;     // the executor
+  bool inline_ = false;   // a caller of Submit evaluates
   bool draining_ = false;
   bool stopping_ = false;
   std::thread executor_;  // last: it uses everything above
@@ -208,16 +252,14 @@ absl::Status Engine::Encode(std::shared_ptr<const LoadedModel> model, EncodeRequ
                             std::shared_ptr<CancellationToken> token, EvaluationDone done) {
   SPLINESERVE_ASSIGN_OR_RETURN(CheckedEvaluation work,
                                CheckEncode(*model, std::move(request), impl_->options()));
-  return impl_->Submit(std::make_unique<EvaluationJob>(
-      EvaluationJob{std::move(model), std::move(work), std::move(token), std::move(done), {}}));
+  return impl_->Submit(NewJob(std::move(model), std::move(work), std::move(token), std::move(done)));
 }
 
 absl::Status Engine::Decode(std::shared_ptr<const LoadedModel> model, DecodeRequest request,
                             std::shared_ptr<CancellationToken> token, EvaluationDone done) {
   SPLINESERVE_ASSIGN_OR_RETURN(CheckedEvaluation work,
                                CheckDecode(*model, std::move(request), impl_->options()));
-  return impl_->Submit(std::make_unique<EvaluationJob>(
-      EvaluationJob{std::move(model), std::move(work), std::move(token), std::move(done), {}}));
+  return impl_->Submit(NewJob(std::move(model), std::move(work), std::move(token), std::move(done)));
 }
 
 absl::Status Engine::Generate(std::shared_ptr<const LoadedModel> model, GenerateRequest request,
@@ -230,20 +272,16 @@ absl::Status Engine::Generate(std::shared_ptr<const LoadedModel> model, Generate
 
 absl::StatusOr<EvaluationResult> Engine::EncodeAndWait(std::shared_ptr<const LoadedModel> model,
                                                        EncodeRequest request) {
-  std::promise<absl::StatusOr<EvaluationResult>> promise;
-  SPLINESERVE_RETURN_IF_ERROR(Encode(std::move(model), std::move(request),
-                                     std::make_shared<CancellationToken>(),
-                                     [&](auto result) { promise.set_value(std::move(result)); }));
-  return promise.get_future().get();
+  SPLINESERVE_ASSIGN_OR_RETURN(CheckedEvaluation work,
+                               CheckEncode(*model, std::move(request), impl_->options()));
+  return impl_->EvaluateAndWait(std::move(model), std::move(work));
 }
 
 absl::StatusOr<EvaluationResult> Engine::DecodeAndWait(std::shared_ptr<const LoadedModel> model,
                                                        DecodeRequest request) {
-  std::promise<absl::StatusOr<EvaluationResult>> promise;
-  SPLINESERVE_RETURN_IF_ERROR(Decode(std::move(model), std::move(request),
-                                     std::make_shared<CancellationToken>(),
-                                     [&](auto result) { promise.set_value(std::move(result)); }));
-  return promise.get_future().get();
+  SPLINESERVE_ASSIGN_OR_RETURN(CheckedEvaluation work,
+                               CheckDecode(*model, std::move(request), impl_->options()));
+  return impl_->EvaluateAndWait(std::move(model), std::move(work));
 }
 
 absl::StatusOr<std::vector<GenerateEvent>> Engine::GenerateAndWait(std::shared_ptr<const LoadedModel> model,

@@ -105,7 +105,11 @@ class Engine {
   absl::Status Generate(std::shared_ptr<const LoadedModel> model, GenerateRequest request,
                         std::shared_ptr<CancellationToken> token, GenerateEventSink sink);
 
-  // Blocking forms of the same, for tests and tools.
+  // Blocking forms of the same, for programs that hold the engine themselves. Where the engine is idle, the
+  // calling thread evaluates a request of one chunk instead of waiting for the executor: waking that and
+  // being switched back to takes 3 to 6 us, a fifth of a call of `digits`. (Not for Encode and Decode: a
+  // server's threads would read fewer requests meanwhile, which then meet in fewer batches. 8 callers over
+  // gRPC had their answers 14 % later.)
   absl::StatusOr<EvaluationResult> EncodeAndWait(std::shared_ptr<const LoadedModel> model,
                                                  EncodeRequest request);
   absl::StatusOr<EvaluationResult> DecodeAndWait(std::shared_ptr<const LoadedModel> model,

@@ -1,4 +1,5 @@
-// What the executor thread owns and lends to the work it runs.
+// What the executor thread, or a caller that evaluates in its place, lends to the work it runs: one thread at
+// a time.
 #ifndef SPLINESERVE_CORE_ENGINE_EXECUTOR_CONTEXT_H_
 #define SPLINESERVE_CORE_ENGINE_EXECUTOR_CONTEXT_H_
 

@@ -69,8 +69,8 @@ class KeyValueChunk {
   AlignedBuffer<float> buffer_;
 };
 
-// Shared ownership of a chunk, counted without atomics: used by the executor thread only. The last reference
-// gives the chunk back to its pool.
+// Shared ownership of a chunk, counted without atomics: used by the executor only, one thread at a
+// time. The last reference gives the chunk back to its pool.
 class KeyValueChunkRef {
  public:
   explicit KeyValueChunkRef(KeyValueChunk* chunk) : chunk_(chunk) { ++chunk_->references_; }
