@@ -193,7 +193,7 @@ def train(arguments: argparse.Namespace) -> None:
         average.swap(model)
         report = evaluate(model, valid, valid_batches, phones, gates=True)
         if arguments.export:
-            model.export(arguments.export, vocabularies)
+            model.export(arguments.export, vocabularies, matrices=torch.float16)
         if epoch == arguments.epochs - 1:
             model.export(arguments.work / "dense", vocabularies)
         average.swap(model)

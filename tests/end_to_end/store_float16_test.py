@@ -1,0 +1,87 @@
+# Copyright 2026 The SplineServe Authors
+# SPDX-License-Identifier: Apache-2.0
+"""models/store_float16.py: what it writes is served, close to the original; what it cannot round it refuses and leaves alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+from serving import PATIENCE, SHIPPED, SOURCE, Server, clean_environment, temporary_folder
+
+TOOL = SOURCE / "models" / "store_float16.py"
+
+
+def store(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
+    """The tool, whatever its exit status."""
+    return subprocess.run([sys.executable, str(TOOL), str(source), str(target)], capture_output=True, encoding="utf-8",
+                          timeout=PATIENCE, check=False, env=clean_environment())
+
+
+def header_of(path: Path) -> dict:
+    content = path.read_bytes()
+    return json.loads(content[8 : 8 + struct.unpack_from("<Q", content)[0]])
+
+
+def write_matrix(folder: Path, numbers: list[float]) -> None:
+    """A file of one matrix of one row; no model of any kind."""
+    data = struct.pack(f"<{len(numbers)}f", *numbers)
+    text = json.dumps({"a.weight": {"dtype": "F32", "shape": [1, len(numbers)], "data_offsets": [0, len(data)]}}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+class StoreFloat16(unittest.TestCase):
+    def test_the_rounded_model_is_served(self) -> None:
+        with temporary_folder() as folder:
+            repository = Path(folder)
+            shutil.copytree(SHIPPED / "words", repository / "words")
+            done = store(repository / "words" / "1", repository / "words" / "2")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn("rounded to float16, 2.44 -> 1.", done.stdout)
+            for name, tensor in header_of(repository / "words" / "2" / "model.safetensors").items():
+                self.assertEqual(tensor["dtype"], "F16" if len(tensor["shape"]) == 2 else "F32", name)
+            with Server(repository) as server:
+                answers = [server.call("Decode", {"model": {"name": "words", "version": version}, "targets": [{"text": "spline"}]})
+                           for version in (1, 2)]
+        original, rounded = [answer["results"][0]["output"]["values"] for answer in answers]
+        self.assertNotEqual(original, rounded)
+        largest = max(map(abs, original))
+        for before, after in zip(original, rounded, strict=True):
+            self.assertLess(abs(before - after), 0.01 * largest)
+        self.assertNotEqual(answers[0]["model"]["digest"], answers[1]["model"]["digest"])
+
+    def test_rounds_to_the_nearest_even(self) -> None:
+        with temporary_folder() as folder:
+            write_matrix(Path(folder), [1 + 2.0**-11, 1 + 3 * 2.0**-11, -1 - 2.0**-11 - 2.0**-20, 2.0**-25, 65504, 65519])
+            self.assertEqual(store(Path(folder), Path(folder)).returncode, 0)
+            data = (Path(folder) / "model.safetensors").read_bytes()[-12:]
+        self.assertEqual(struct.unpack("<6e", data), (1, 1 + 2.0**-9, -1 - 2.0**-10, 0, 65504, 65504))
+
+    def test_what_does_not_fit_is_refused_and_nothing_is_written(self) -> None:
+        for numbers, found in (([1.0, -65520.0], "65520"), ([3e38], "3e+38")):
+            with temporary_folder() as folder:
+                write_matrix(Path(folder), numbers)
+                before = (Path(folder) / "model.safetensors").read_bytes()
+                done = store(Path(folder), Path(folder))
+                self.assertEqual(done.returncode, 1)
+                self.assertIn("a.weight: expected numbers of at most 65504, found " + found, done.stderr)
+                self.assertEqual((Path(folder) / "model.safetensors").read_bytes(), before)
+                self.assertEqual([path.name for path in Path(folder).iterdir()], ["model.safetensors"])
+
+    def test_other_files_are_refused(self) -> None:
+        with temporary_folder() as folder:
+            self.assertEqual(store(Path(folder) / "nowhere", Path(folder) / "out").returncode, 1)
+            (Path(folder) / "model.safetensors").write_bytes(b"no weights")
+            done = store(Path(folder), Path(folder) / "out")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("expected a safetensors file", done.stderr)
+            self.assertFalse((Path(folder) / "out").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()
