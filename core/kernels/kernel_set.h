@@ -84,6 +84,20 @@ struct GateSpec {
   GateState* states = nullptr;  // one a row; added to
 };
 
+// ReLU attention of one query row, all heads. `keys` and `values` are those of head 0, float32, keys.outer =
+// values.inner = the keys seen, at most one panel of them; those of head h lie h * head_stride floats
+// further.
+struct TokenAttention {
+  const float* query = nullptr;  // [heads, keys.inner]
+  size_t heads = 0;
+  PackedView keys, values;
+  size_t head_stride = 0;
+  float scale = 1;
+  bool square = false;  // relu2
+  bool want_margin = false;
+  uint8_t* const* bits = nullptr;  // null, or one pointer a head, as in GateSpec
+};
+
 // The numbers above zero of several rows, as lists: what a sparse product reads. Row r's list starts at
 // index + r * stride and value + r * stride; its entries of columns [b, b + 1) * kOpenBlock are those from
 // starts[r * starts_stride + b] up to the next start.
@@ -168,6 +182,11 @@ struct KernelSet {
   // continue_product of rows given by their lists; w must be float32.
   void (*continue_sparse_product)(const OpenLists& x, size_t rows, const PackedView& w, float* out,
                                   size_t out_stride);
+
+  // For every head h: scores by `product` of its query row with its keys, gated as `gate` does into gates[h],
+  // then out[h * values.outer + n] = `product` of the gated scores with its values. Values of closed keys are
+  // not read.
+  void (*attend_token)(const TokenAttention& attention, GateRow* gates, float* out);
 
   // out[r][n] = x_r . w_n + bias[n] in the matrix's precision. kInt8: the sum of products is exact, then one
   // fma(sum, x scale * w scale, bias), so the same on every target. kBfloat16: summed in float32, in an order

@@ -14,6 +14,7 @@
 #include "core/kernels/simd_low_precision-inl.h"
 #include "core/kernels/simd_product-inl.h"
 #include "core/kernels/simd_sparse-inl.h"
+#include "core/kernels/simd_token_attention-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -39,6 +40,7 @@ const KernelSet& Table() {
                                        ListOpen,
                                        SparseProduct,
                                        ContinueSparseProduct,
+                                       AttendToken,
                                        LowPrecisionProduct,
                                        RoundRow,
                                        Gate,

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/kernels/activations.h"
+#include "core/model/token_attention.h"
 
 namespace splineserve {
 namespace {
@@ -95,9 +96,6 @@ class HeadBlock {
     return {task_.sequence, Position(r), static_cast<size_t>(stage_.layer),
             stage_.site,    task_.head,  Visible(r)};
   }
-  std::string_view ScoreName() const {
-    return stage_.site == Site::kCrossAttention ? "a cross-attention score" : "a self-attention score";
-  }
 
   template <typename Body>
   void ForParts(const Body& body) const {
@@ -141,7 +139,7 @@ class HeadBlock {
     });
     for (size_t r = 0; r < task_.rows; ++r) {
       const GateRow gates = scratch.states[r].Summary(margins);
-      if (!gates.finite) evaluation_.Fail(task_.sequence, Position(r), ScoreName(), stage_.layer);
+      if (!gates.finite) evaluation_.Fail(task_.sequence, Position(r), ScoreName(stage_.site), stage_.layer);
       if (sink != nullptr && scratch.bits[r] != nullptr) sink->Record(Group(r), gates);
     }
   }
@@ -222,7 +220,8 @@ class HeadBlock {
       Multiply(scores, part, out);
     });
     for (size_t r = 0; r < task_.rows; ++r) {
-      if (!rows[r].seen.finite) evaluation_.Fail(task_.sequence, Position(r), ScoreName(), stage_.layer);
+      if (!rows[r].seen.finite)
+        evaluation_.Fail(task_.sequence, Position(r), ScoreName(stage_.site), stage_.layer);
       if (rows[r].own != nullptr) sink->Record(Group(r), rows[r].seen);
     }
   }
@@ -237,7 +236,7 @@ class HeadBlock {
     for (size_t r = 0; r < task_.rows; ++r) {
       const size_t visible = Visible(r);
       if (!evaluation_.kernels.all_finite(scores.row(r), visible)) {
-        evaluation_.Fail(task_.sequence, Position(r), ScoreName(), stage_.layer);
+        evaluation_.Fail(task_.sequence, Position(r), ScoreName(stage_.site), stage_.layer);
       }
       if (config_.attention_activation == AttentionActivation::kSoftmax) {
         Softmax(scores.row(r), visible);
@@ -257,10 +256,71 @@ class HeadBlock {
   const RowRange range_;
 };
 
-}  // namespace
+// Keys and values of the current rows, on their way into caches.
+struct NewKeyValues {
+  MatrixView<const float> keys, values;  // [rows, heads * head_dim]
+};
 
-void Attend(Evaluation& evaluation, const AttentionStage& stage, absl::Span<const KeyValues* const> keys,
-            MatrixView<const float> x, MatrixView<float> branch) {
+NewKeyValues ProjectKeyValues(Evaluation& evaluation, const AttentionWeights& weights, int layer,
+                              MatrixView<const float> x) {
+  const size_t rows = evaluation.rows();
+  const size_t width = evaluation.config.attention_size();
+  const MatrixView<float> key = evaluation.workspace.Rows(Workspace::kKey, rows, width);
+  const MatrixView<float> value = evaluation.workspace.Rows(Workspace::kValue, rows, width);
+  evaluation.Apply(weights.key, x, key);
+  evaluation.Apply(weights.value, x, value);
+  evaluation.CheckFinite(key, "a key", layer);
+  evaluation.CheckFinite(value, "a value", layer);
+  return {key, value};
+}
+
+// Those of one sequence and head.
+void StoreHead(const NewKeyValues& fresh, const RowRange& range, size_t stored_layer, size_t head,
+               const KeyValues& cache) {
+  cache.Store(stored_layer, head, fresh.keys.Rows(range.first, range.count),
+              fresh.values.Rows(range.first, range.count));
+}
+
+// Those of all heads of the sequences that `chosen` picks.
+template <typename Chosen>
+void StoreHeads(Evaluation& evaluation, const NewKeyValues& fresh, size_t stored_layer,
+                absl::Span<const KeyValues* const> caches, const Chosen& chosen) {
+  const size_t heads = evaluation.config.num_attention_heads;
+  const size_t work = kStoreWork * evaluation.config.head_dim * evaluation.rows();
+  evaluation.ForRows(caches.size() * heads, work / std::max<size_t>(caches.size(), 1),
+                     [&](size_t first, size_t count, size_t) {
+                       for (size_t i = first; i < first + count; ++i) {
+                         const RowRange& range = evaluation.sequences()[i / heads];
+                         if (chosen(range))
+                           StoreHead(fresh, range, stored_layer, i % heads, *caches[i / heads]);
+                       }
+                     });
+}
+
+// A task that sees all rows of its heads: nobody else reads what it stores.
+bool IsOnlyBlock(const RowRange& range) { return range.count <= kQueryBlock; }
+
+void MakeTasks(Evaluation& evaluation, absl::Span<const KeyValues* const> keys,
+               std::vector<AttentionTask>& tasks) {
+  const size_t heads = evaluation.config.num_attention_heads;
+  tasks.clear();
+  for (size_t s = 0; s < evaluation.sequences().size(); ++s) {
+    const RowRange& range = evaluation.sequences()[s];
+    if (IsTokenAttention(evaluation, range, *keys[s])) {
+      tasks.push_back({s, 0, heads, 0, 1});
+      continue;
+    }
+    for (size_t head = 0; head < heads; ++head) {
+      for (size_t first = 0; first < range.count; first += kQueryBlock) {
+        tasks.push_back({s, head, 1, first, std::min(kQueryBlock, range.count - first)});
+      }
+    }
+  }
+}
+
+// `fresh` are keys and values of x that belong into `keys`, or null if those are complete.
+void AttendTo(Evaluation& evaluation, const AttentionStage& stage, absl::Span<const KeyValues* const> keys,
+              const NewKeyValues* fresh, MatrixView<const float> x, MatrixView<float> branch) {
   const ModelConfig& config = evaluation.config;
   const size_t rows = evaluation.rows();
   const MatrixView<float> query = evaluation.workspace.Rows(Workspace::kQuery, rows, config.attention_size());
@@ -270,49 +330,59 @@ void Attend(Evaluation& evaluation, const AttentionStage& stage, absl::Span<cons
   evaluation.CheckFinite(query, "a query", stage.layer);
 
   std::vector<AttentionTask>& tasks = evaluation.workspace.attention_tasks;
-  tasks.clear();
-  for (size_t s = 0; s < evaluation.sequences().size(); ++s) {
-    const size_t count = evaluation.sequences()[s].count;
-    for (size_t head = 0; head < config.num_attention_heads; ++head) {
-      for (size_t first = 0; first < count; first += kQueryBlock) {
-        tasks.push_back({s, head, first, std::min(kQueryBlock, count - first)});
-      }
-    }
-  }
+  MakeTasks(evaluation, keys, tasks);
   ReserveScratch(evaluation, keys);
+  const absl::Span<const RowRange> sequences = evaluation.sequences();
+  if (fresh != nullptr && !std::all_of(sequences.begin(), sequences.end(), IsOnlyBlock)) {
+    StoreHeads(evaluation, *fresh, stage.stored_layer, keys,
+               [](const RowRange& range) { return !IsOnlyBlock(range); });
+  }
   evaluation.NextStage();
+  const auto run = [&](const AttentionTask& task, Workspace::Worker& scratch) {
+    const RowRange& range = sequences[task.sequence];
+    const KeyValues& own = *keys[task.sequence];
+    for (size_t head = task.head; fresh != nullptr && IsOnlyBlock(range) && head < task.head + task.heads;
+         ++head)
+      StoreHead(*fresh, range, stage.stored_layer, head, own);
+    if (task.heads > 1 || IsTokenAttention(evaluation, range, own)) {
+      AttendToken(evaluation, stage, own, task.sequence, query, attended, scratch);
+    } else {
+      HeadBlock(evaluation, stage, own, task).Run(query, attended, scratch);
+    }
+  };
   // Several small tasks a turn: eight blocks of a short sequence cost about what one turn of the pool does.
   const size_t turns = std::min(tasks.size(), 8 * evaluation.pool.threads());
   evaluation.pool.ParallelFor(turns, [&](size_t turn, size_t worker) {
     for (size_t t = tasks.size() * turn / turns; t < tasks.size() * (turn + 1) / turns; ++t) {
-      HeadBlock(evaluation, stage, *keys[tasks[t].sequence], tasks[t])
-          .Run(query, attended, evaluation.workspace.worker(worker));
+      run(tasks[t], evaluation.workspace.worker(worker));
     }
   });
   evaluation.CheckFinite(attended, "an attention output", stage.layer);
   evaluation.Apply(stage.weights->output, attended, branch);
 }
 
+}  // namespace
+
+std::string_view ScoreName(Site site) {
+  return site == Site::kCrossAttention ? "a cross-attention score" : "a self-attention score";
+}
+
+void Attend(Evaluation& evaluation, const AttentionStage& stage, absl::Span<const KeyValues* const> keys,
+            MatrixView<const float> x, MatrixView<float> branch) {
+  AttendTo(evaluation, stage, keys, nullptr, x, branch);
+}
+
+void AttendToSelf(Evaluation& evaluation, const AttentionStage& stage,
+                  absl::Span<const KeyValues* const> caches, MatrixView<const float> x,
+                  MatrixView<float> branch) {
+  const NewKeyValues fresh = ProjectKeyValues(evaluation, *stage.weights, stage.layer, x);
+  AttendTo(evaluation, stage, caches, &fresh, x, branch);
+}
+
 void StoreKeyValues(Evaluation& evaluation, const AttentionWeights& weights, int layer, size_t stored_layer,
                     MatrixView<const float> x, absl::Span<const KeyValues* const> caches) {
-  const size_t rows = evaluation.rows();
-  const size_t width = evaluation.config.attention_size();
-  const MatrixView<float> key = evaluation.workspace.Rows(Workspace::kKey, rows, width);
-  const MatrixView<float> value = evaluation.workspace.Rows(Workspace::kValue, rows, width);
-  evaluation.Apply(weights.key, x, key);
-  evaluation.Apply(weights.value, x, value);
-  evaluation.CheckFinite(key, "a key", layer);
-  evaluation.CheckFinite(value, "a value", layer);
-  const size_t heads = evaluation.config.num_attention_heads;
-  evaluation.ForRows(caches.size() * heads,
-                     kStoreWork * width / heads * rows / std::max<size_t>(caches.size(), 1),
-                     [&](size_t first, size_t count, size_t) {
-                       for (size_t i = first; i < first + count; ++i) {
-                         const RowRange range = evaluation.sequences()[i / heads];
-                         caches[i / heads]->Store(stored_layer, i % heads, key.Rows(range.first, range.count),
-                                                  value.Rows(range.first, range.count));
-                       }
-                     });
+  const NewKeyValues fresh = ProjectKeyValues(evaluation, weights, layer, x);
+  StoreHeads(evaluation, fresh, stored_layer, caches, [](const RowRange&) { return true; });
 }
 
 }  // namespace splineserve

@@ -8,6 +8,7 @@
 #define SPLINESERVE_CORE_MODEL_ATTENTION_H_
 
 #include <cstddef>
+#include <string_view>
 
 #include "absl/types/span.h"
 #include "core/model/evaluation.h"
@@ -25,11 +26,21 @@ struct AttentionStage {
   size_t stored_layer = 0;  // of `keys`: the encoder keeps one layer at a time
 };
 
+// What overflowed, for messages.
+std::string_view ScoreName(Site site);
+
 // branch = o_proj(attention(queries of x)). x and branch are [rows, hidden_size]; x is already normed as the
 // placement asks. Reports gates of every (token, head) if the activation is ReLU, and takes them from
 // evaluation.frozen if there is one; fails sequences whose queries or scores are not finite.
 void Attend(Evaluation& evaluation, const AttentionStage& stage, absl::Span<const KeyValues* const> keys,
             MatrixView<const float> x, MatrixView<float> branch);
+
+// The same after StoreKeyValues of x into `caches`, which are then the keys: self-attention. A short
+// sequence's are stored right before they are read: of 256 words of g2p, no longer cached when all are stored
+// first, 0.95 of the time.
+void AttendToSelf(Evaluation& evaluation, const AttentionStage& stage,
+                  absl::Span<const KeyValues* const> caches, MatrixView<const float> x,
+                  MatrixView<float> branch);
 
 // Projects x (rows of the current sequences) to keys and values and stores them as one layer's of the last
 // tokens of `caches[s]`, which must be distinct and have been grown by them.

@@ -64,9 +64,9 @@ const std::vector<absl::Status>& RunDecoder(Evaluation& evaluation, const ModelW
     const int index = static_cast<int>(l);
     SubLayer(evaluation, layer.self_attention.norm, index, hidden,
              [&](MatrixView<const float> x, MatrixView<float> branch) {
-               StoreKeyValues(evaluation, layer.self_attention, index, l, x, workspace.caches);
-               Attend(evaluation, {&layer.self_attention, Site::kSelfAttention, index, /*causal=*/true, l},
-                      workspace.caches, x, branch);
+               AttendToSelf(evaluation,
+                            {&layer.self_attention, Site::kSelfAttention, index, /*causal=*/true, l},
+                            workspace.caches, x, branch);
              });
     if (layer.cross_attention.has_value()) {
       SubLayer(evaluation, layer.cross_attention->norm, index, hidden,

@@ -38,10 +38,9 @@ const std::vector<absl::Status>& RunEncoder(Evaluation& evaluation, const ModelW
     const int index = static_cast<int>(l);
     SubLayer(evaluation, layer.self_attention.norm, index, hidden,
              [&](MatrixView<const float> x, MatrixView<float> branch) {
-               StoreKeyValues(evaluation, layer.self_attention, index, /*stored_layer=*/0, x,
-                              workspace.caches);
-               Attend(evaluation, {&layer.self_attention, Site::kSelfAttention, index, /*causal=*/false},
-                      workspace.caches, x, branch);
+               AttendToSelf(evaluation,
+                            {&layer.self_attention, Site::kSelfAttention, index, /*causal=*/false},
+                            workspace.caches, x, branch);
              });
     SubLayer(evaluation, layer.feed_forward.norm, index, hidden,
              [&](MatrixView<const float> x, MatrixView<float> branch) {

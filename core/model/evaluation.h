@@ -47,9 +47,9 @@ struct RowToken {
   size_t sequence = 0, position = 0;
 };
 
-// One block of query rows of one head of one sequence.
+// One block of query rows of one head of one sequence, or one row of all its heads.
 struct AttentionTask {
-  size_t sequence = 0, head = 0, first_row = 0, rows = 0;  // rows within the sequence
+  size_t sequence = 0, head = 0, heads = 1, first_row = 0, rows = 0;  // rows within the sequence
 };
 
 // Memory that survives from one evaluation to the next, so that a steady load allocates nothing. Owned by the
@@ -68,6 +68,7 @@ class Workspace {
     AlignedBuffer<GateState> states;
     std::vector<uint32_t> widths;
     std::vector<uint8_t*> bits;
+    std::vector<GateRow> gates;  // of each head
     OpenRows open;
     AlignedBuffer<float> arguments;  // of one row of frozen gates
   };

@@ -46,6 +46,9 @@ class KeyValueChunk {
   PackedView Keys(size_t layer, size_t head, size_t tokens) const;
   PackedView Values(size_t layer, size_t head, size_t tokens) const;
 
+  // Numbers from one head's keys, or values, to the next one's.
+  size_t head_stride() const { return head_size_; }
+
   // Token `token` of one head of one layer.
   void Store(size_t layer, size_t head, size_t token, const float* key, const float* value);
   // The first `tokens` of a chunk of the same shape and capacity.
