@@ -213,6 +213,10 @@ struct KernelSet {
   // out[i] = fma(x[i], weight[i], bias[i]); bias may be null (zero). The affine norm. out may equal x.
   void (*scale_shift)(const float* x, const float* weight, const float* bias, size_t n, float* out);
 
+  // out[i] = number i of those at x, which are of `format`, as float32; they must be finite. Any
+  // alignment.
+  void (*expand)(const void* x, WeightFormat format, size_t n, float* out);
+
   // out[i] = fma(x[i], scale, bias ? bias[i] : 0). The embedding. out may equal x.
   void (*scale_add)(const float* x, float scale, const float* bias, size_t n, float* out);
 

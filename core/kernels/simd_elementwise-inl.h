@@ -8,6 +8,7 @@
 #endif
 
 #include <cstddef>
+#include <cstring>
 
 #include "core/kernels/simd_vector-inl.h"
 #include "hwy/highway.h"
@@ -46,6 +47,31 @@ inline void ScaleShift(const float* x, const float* weight, const float* bias, s
     const FloatVector shift = bias != nullptr ? access.Load(bias + i) : hn::Zero(FloatTag());
     access.Store(Fma(access.Load(x + i), access.Load(weight + i), shift), out + i);
   });
+}
+
+template <typename Weight>
+HWY_INLINE void ExpandOf(const void* x, WeightFormat format, size_t n, float* out) {
+  const Weight* const numbers = static_cast<const Weight*>(x);
+  const hn::Rebind<Weight, FloatTag> d;
+  size_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    hn::StoreU(hn::PromoteTo(FloatTag(), hn::LoadU(d, numbers + i)), FloatTag(), out + i);
+  }
+  for (; i < n; ++i) out[i] = NumberAt(format, x, i);
+}
+
+inline void Expand(const void* x, WeightFormat format, size_t n, float* out) {
+  switch (format) {
+    case WeightFormat::kFloat32:
+      std::memcpy(out, x, n * sizeof(float));
+      break;
+    case WeightFormat::kBfloat16:
+      ExpandOf<hwy::bfloat16_t>(x, format, n, out);
+      break;
+    case WeightFormat::kFloat16:
+      ExpandOf<hwy::float16_t>(x, format, n, out);
+      break;
+  }
 }
 
 inline void ScaleAdd(const float* x, float scale, const float* bias, size_t n, float* out) {

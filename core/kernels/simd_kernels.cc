@@ -47,6 +47,7 @@ const KernelSet& Table() {
                                        AllFinite,
                                        Add,
                                        ScaleShift,
+                                       Expand,
                                        ScaleAdd,
                                        Divide};
   return kTable;

@@ -101,9 +101,9 @@ class HeadBlock {
   void ForParts(const Body& body) const {
     const size_t columns = Columns();
     for (size_t i = 0; i < keys_.chunks() && keys_.first_token(i) < columns; ++i) {
-      const KeyValueChunk& chunk = keys_.chunk(i);
+      const KeyValueView& chunk = keys_.chunk(i);
       const size_t first = keys_.first_token(i);
-      const size_t tokens = std::min(chunk.capacity(), columns - first);
+      const size_t tokens = std::min(chunk.capacity, columns - first);
       body(Part{first, tokens, chunk.Keys(stage_.stored_layer, task_.head, tokens),
                 chunk.Values(stage_.stored_layer, task_.head, tokens)});
     }
@@ -297,22 +297,21 @@ void StoreHeads(Evaluation& evaluation, const NewKeyValues& fresh, size_t stored
                      });
 }
 
-// A task that sees all rows of its heads: nobody else reads what it stores.
+// One block sees all rows of its head: nobody else reads what it stores.
 bool IsOnlyBlock(const RowRange& range) { return range.count <= kQueryBlock; }
 
-void MakeTasks(Evaluation& evaluation, absl::Span<const KeyValues* const> keys,
-               std::vector<AttentionTask>& tasks) {
+void MakeTasks(const Evaluation& evaluation, const AttentionStage& stage, std::vector<AttentionTask>& tasks) {
   const size_t heads = evaluation.config.num_attention_heads;
   tasks.clear();
   for (size_t s = 0; s < evaluation.sequences().size(); ++s) {
     const RowRange& range = evaluation.sequences()[s];
-    if (IsTokenAttention(evaluation, range, *keys[s])) {
-      tasks.push_back({s, 0, heads, 0, 1});
+    if (!stage.token_keys.empty() && stage.token_keys[s].tokens != 0) {
+      tasks.push_back({s, 0, 1, 0, /*all_heads=*/true});
       continue;
     }
     for (size_t head = 0; head < heads; ++head) {
       for (size_t first = 0; first < range.count; first += kQueryBlock) {
-        tasks.push_back({s, head, 1, first, std::min(kQueryBlock, range.count - first)});
+        tasks.push_back({s, first, std::min(kQueryBlock, range.count - first), head, /*all_heads=*/false});
       }
     }
   }
@@ -330,7 +329,7 @@ void AttendTo(Evaluation& evaluation, const AttentionStage& stage, absl::Span<co
   evaluation.CheckFinite(query, "a query", stage.layer);
 
   std::vector<AttentionTask>& tasks = evaluation.workspace.attention_tasks;
-  MakeTasks(evaluation, keys, tasks);
+  MakeTasks(evaluation, stage, tasks);
   ReserveScratch(evaluation, keys);
   const absl::Span<const RowRange> sequences = evaluation.sequences();
   if (fresh != nullptr && !std::all_of(sequences.begin(), sequences.end(), IsOnlyBlock)) {
@@ -340,20 +339,28 @@ void AttendTo(Evaluation& evaluation, const AttentionStage& stage, absl::Span<co
   evaluation.NextStage();
   const auto run = [&](const AttentionTask& task, Workspace::Worker& scratch) {
     const RowRange& range = sequences[task.sequence];
-    const KeyValues& own = *keys[task.sequence];
-    for (size_t head = task.head; fresh != nullptr && IsOnlyBlock(range) && head < task.head + task.heads;
-         ++head)
-      StoreHead(*fresh, range, stage.stored_layer, head, own);
-    if (task.heads > 1 || IsTokenAttention(evaluation, range, own)) {
+    if (task.all_heads) {
+      const TokenKeys& own = stage.token_keys[task.sequence];
+      for (size_t head = 0; fresh != nullptr && head < config.num_attention_heads; ++head) {
+        const size_t column = head * config.head_dim;
+        own.view.Store(stage.stored_layer, head, own.tokens - 1, fresh->keys.row(range.first) + column,
+                       fresh->values.row(range.first) + column);
+      }
       AttendToken(evaluation, stage, own, task.sequence, query, attended, scratch);
-    } else {
-      HeadBlock(evaluation, stage, own, task).Run(query, attended, scratch);
+      return;
     }
+    const KeyValues& own = *keys[task.sequence];
+    if (fresh != nullptr && IsOnlyBlock(range)) StoreHead(*fresh, range, stage.stored_layer, task.head, own);
+    HeadBlock(evaluation, stage, own, task).Run(query, attended, scratch);
   };
   // Several small tasks a turn: eight blocks of a short sequence cost about what one turn of the pool does.
   const size_t turns = std::min(tasks.size(), 8 * evaluation.pool.threads());
   evaluation.pool.ParallelFor(turns, [&](size_t turn, size_t worker) {
-    for (size_t t = tasks.size() * turn / turns; t < tasks.size() * (turn + 1) / turns; ++t) {
+    const size_t end = tasks.size() * (turn + 1) / turns;
+    for (size_t t = tasks.size() * turn / turns; t < end; ++t) {
+      if (t + 1 < end && tasks[t + 1].all_heads) {
+        PrefetchToken(stage.token_keys[tasks[t + 1].sequence], stage.stored_layer);
+      }
       run(tasks[t], evaluation.workspace.worker(worker));
     }
   });

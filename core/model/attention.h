@@ -24,6 +24,8 @@ struct AttentionStage {
   int layer = 0;
   bool causal = false;      // the token at position p sees keys 0..p only
   size_t stored_layer = 0;  // of `keys`: the encoder keeps one layer at a time
+  // Of each sequence, as FindTokenKeys found them (token_attention.h); or empty.
+  absl::Span<const TokenKeys> token_keys = {};
 };
 
 // What overflowed, for messages.

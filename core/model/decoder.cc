@@ -6,6 +6,7 @@
 #include "core/model/embedding.h"
 #include "core/model/feed_forward.h"
 #include "core/model/layer.h"
+#include "core/model/token_attention.h"
 
 namespace splineserve {
 
@@ -57,6 +58,8 @@ const std::vector<absl::Status>& RunDecoder(Evaluation& evaluation, const ModelW
     workspace.memories.push_back(input.cache->memory.get());
   }
   evaluation.Begin("decoder", ranges);
+  FindTokenKeys(evaluation, workspace.caches, workspace.token_caches);
+  FindTokenKeys(evaluation, workspace.memories, workspace.token_memories);
   Embed(evaluation, config.decoder_input(), stack, tokens, hidden);
 
   for (size_t l = 0; l < stack.layers.size() && evaluation.KeepGoing(); ++l) {
@@ -65,14 +68,16 @@ const std::vector<absl::Status>& RunDecoder(Evaluation& evaluation, const ModelW
     SubLayer(evaluation, layer.self_attention.norm, index, hidden,
              [&](MatrixView<const float> x, MatrixView<float> branch) {
                AttendToSelf(evaluation,
-                            {&layer.self_attention, Site::kSelfAttention, index, /*causal=*/true, l},
+                            {&layer.self_attention, Site::kSelfAttention, index, /*causal=*/true, l,
+                             workspace.token_caches},
                             workspace.caches, x, branch);
              });
     if (layer.cross_attention.has_value()) {
       SubLayer(evaluation, layer.cross_attention->norm, index, hidden,
                [&](MatrixView<const float> x, MatrixView<float> branch) {
                  Attend(evaluation,
-                        {&*layer.cross_attention, Site::kCrossAttention, index, /*causal=*/false, l},
+                        {&*layer.cross_attention, Site::kCrossAttention, index, /*causal=*/false, l,
+                         workspace.token_memories},
                         workspace.memories, x, branch);
                });
     }

@@ -8,10 +8,11 @@ namespace {
 
 // Row `position` of the position table, or null without positions. `scratch` holds rows of 16-bit numbers and
 // those past the tabulated ones.
-const float* PositionRow(const ModelConfig& config, const StackWeights& stack, size_t position,
+const float* PositionRow(const Evaluation& evaluation, const StackWeights& stack, size_t position,
                          std::vector<float>& scratch) {
+  const ModelConfig& config = evaluation.config;
   if (config.positions == Positions::kNone) return nullptr;
-  if (position < stack.positions.rows()) return stack.positions.Row(position, scratch);
+  if (position < stack.positions.rows()) return stack.positions.Row(position, evaluation.kernels, scratch);
   scratch.resize(config.hidden_size);
   SinusoidalPosition(position, config.hidden_size, scratch.data());
   return scratch.data();
@@ -39,12 +40,12 @@ void Embed(Evaluation& evaluation, const InputConfig& input, const StackWeights&
     const RowRange range = evaluation.sequences()[s];
     for (size_t t = 0; t < range.count; ++t) {
       float* const row = x.row(range.first + t);
-      const float* const position = PositionRow(config, stack, range.position + t, scratch);
+      const float* const position = PositionRow(evaluation, stack, range.position + t, scratch);
       if (input.kind == InputKind::kTokens && inputs[s].vectors.data != nullptr) {
         evaluation.kernels.scale_add(inputs[s].vectors.row(t), 1.0f, position, d, row);
       } else if (input.kind == InputKind::kTokens) {
-        const float* embedding =
-            stack.token_embedding.Row(static_cast<size_t>(inputs[s].ids[t]), token_scratch);
+        const float* embedding = stack.token_embedding.Row(static_cast<size_t>(inputs[s].ids[t]),
+                                                           evaluation.kernels, token_scratch);
         evaluation.kernels.scale_add(embedding, input.scale, position, d, row);
       } else if (position != nullptr) {
         evaluation.kernels.add(row, position, d, row);

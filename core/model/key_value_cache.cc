@@ -31,54 +31,48 @@ size_t PackedSize(size_t inner, size_t outer) { return RoundUp(outer, PanelWidth
 
 }  // namespace
 
-KeyValueChunk::KeyValueChunk(KeyValuePool* pool, const KeyValueShape& shape, size_t capacity)
-    : pool_(pool),
-      shape_(shape),
-      capacity_(capacity),
-      key_width_(PanelWidth(capacity)),
-      value_width_(PanelWidth(shape.head_dim)),
-      keys_size_(PackedSize(shape.head_dim, capacity)),
-      head_size_(keys_size_ + PackedSize(capacity, shape.head_dim)),
-      buffer_(shape.layers * shape.heads * head_size_) {}
+void KeyValueView::Store(size_t layer, size_t head, size_t token, const float* key,
+                         const float* value) const {
+  const size_t head_dim = shape.head_dim;
+  float* const column = Head(layer, head) + token / key_width * head_dim * key_width + token % key_width;
+  for (size_t k = 0; k < head_dim; ++k) column[k * key_width] = key[k];
+  float* row = Head(layer, head) + keys_size + token * value_width;
+  for (size_t n = 0; n < head_dim; n += value_width, row += capacity * value_width) {
+    std::memcpy(row, value + n, std::min(value_width, head_dim - n) * sizeof(float));
+  }
+}
+
+KeyValueChunk::KeyValueChunk(KeyValuePool* pool, const KeyValueShape& shape, size_t capacity) : pool_(pool) {
+  view_.shape = shape;
+  view_.capacity = capacity;
+  view_.key_width = PanelWidth(capacity);
+  view_.value_width = PanelWidth(shape.head_dim);
+  view_.keys_size = PackedSize(shape.head_dim, capacity);
+  view_.head_stride = view_.keys_size + PackedSize(capacity, shape.head_dim);
+  buffer_ = AlignedBuffer<float>(shape.layers * shape.heads * view_.head_stride);
+  view_.data = buffer_.data();
+}
 
 size_t KeyValueChunk::Bytes(const KeyValueShape& shape, size_t capacity) {
   return shape.layers * shape.heads *
          (PackedSize(shape.head_dim, capacity) + PackedSize(capacity, shape.head_dim)) * sizeof(float);
 }
 
-PackedView KeyValueChunk::Keys(size_t layer, size_t head, size_t tokens) const {
-  return {Head(layer, head), shape_.head_dim, tokens, key_width_, shape_.head_dim * key_width_};
-}
-
-PackedView KeyValueChunk::Values(size_t layer, size_t head, size_t tokens) const {
-  return {Head(layer, head) + keys_size_, tokens, shape_.head_dim, value_width_, capacity_ * value_width_};
-}
-
-void KeyValueChunk::Store(size_t layer, size_t head, size_t token, const float* key, const float* value) {
-  const size_t head_dim = shape_.head_dim;
-  float* const column = Head(layer, head) + token / key_width_ * head_dim * key_width_ + token % key_width_;
-  for (size_t k = 0; k < head_dim; ++k) column[k * key_width_] = key[k];
-  float* row = Head(layer, head) + keys_size_ + token * value_width_;
-  for (size_t n = 0; n < head_dim; n += value_width_, row += capacity_ * value_width_) {
-    std::memcpy(row, value + n, std::min(value_width_, head_dim - n) * sizeof(float));
-  }
-}
-
 void KeyValueChunk::CopyFirst(const KeyValueChunk& from, size_t tokens) {
-  const size_t head_dim = shape_.head_dim;
-  for (size_t i = 0; i < shape_.layers * shape_.heads; ++i) {
-    float* to_head = Head(0, i);
-    const float* from_head = from.Head(0, i);
-    for (size_t first = 0; first < tokens; first += key_width_) {
-      const size_t count = std::min(key_width_, tokens - first);
+  const size_t head_dim = view_.shape.head_dim;
+  for (size_t i = 0; i < view_.shape.layers * view_.shape.heads; ++i) {
+    float* to_head = view_.Head(0, i);
+    const float* from_head = from.view_.Head(0, i);
+    for (size_t first = 0; first < tokens; first += view_.key_width) {
+      const size_t count = std::min(view_.key_width, tokens - first);
       for (size_t k = 0; k < head_dim; ++k) {
-        const size_t at = first * head_dim + k * key_width_;
+        const size_t at = first * head_dim + k * view_.key_width;
         std::memcpy(to_head + at, from_head + at, count * sizeof(float));
       }
     }
-    for (size_t n = 0; n < head_dim; n += value_width_) {
-      const size_t at = keys_size_ + n * capacity_;
-      std::memcpy(to_head + at, from_head + at, tokens * value_width_ * sizeof(float));
+    for (size_t n = 0; n < head_dim; n += view_.value_width) {
+      const size_t at = view_.keys_size + n * view_.capacity;
+      std::memcpy(to_head + at, from_head + at, tokens * view_.value_width * sizeof(float));
     }
   }
 }
@@ -177,8 +171,8 @@ void KeyValues::Store(size_t layer, size_t head, MatrixView<const float> keys,
   for (size_t r = keys.rows; r-- > 0;) {
     const size_t token = length_ - keys.rows + r;
     while (place == chunks_.size() || chunks_[place].first > token) --place;
-    chunks_[place].chunk->Store(layer, head, token - chunks_[place].first, keys.row(r) + column,
-                                values.row(r) + column);
+    chunks_[place].chunk->view().Store(layer, head, token - chunks_[place].first, keys.row(r) + column,
+                                       values.row(r) + column);
   }
 }
 

@@ -30,44 +30,48 @@ struct KeyValueShape {
 
 class KeyValuePool;
 
-// The keys and values of a run of tokens, all layers and heads in one piece of memory: of each head, keys
-// packed as columns [head_dim, capacity] and values as rows [capacity, head_dim].
+// Where a chunk's keys and values lie: of each head, keys packed as columns [head_dim, capacity] and values
+// as rows [capacity, head_dim]; the heads of a layer, then the layers, follow one another.
+struct KeyValueView {
+  float* data = nullptr;
+  KeyValueShape shape;
+  size_t capacity = 0;
+  size_t key_width = 0, value_width = 0;  // of the panels
+  size_t keys_size = 0;                   // floats of one head's keys
+  size_t head_stride = 0;                 // floats from one head to the next
+
+  float* Head(size_t layer, size_t head) const { return data + (layer * shape.heads + head) * head_stride; }
+  // The first `tokens` keys of a head, as right operand of q . k; and values, as right operand of weights .
+  // v.
+  PackedView Keys(size_t layer, size_t head, size_t tokens) const {
+    return {Head(layer, head), shape.head_dim, tokens, key_width, shape.head_dim * key_width};
+  }
+  PackedView Values(size_t layer, size_t head, size_t tokens) const {
+    return {Head(layer, head) + keys_size, tokens, shape.head_dim, value_width, capacity * value_width};
+  }
+  // Token `token` of one head of one layer.
+  void Store(size_t layer, size_t head, size_t token, const float* key, const float* value) const;
+};
+
+// The keys and values of a run of tokens, all layers and heads in one piece of memory.
 class KeyValueChunk {
  public:
   KeyValueChunk(KeyValuePool* pool, const KeyValueShape& shape, size_t capacity);
 
-  const KeyValueShape& shape() const { return shape_; }
-  size_t capacity() const { return capacity_; }
+  const KeyValueShape& shape() const { return view_.shape; }
+  size_t capacity() const { return view_.capacity; }
   size_t bytes() const { return buffer_.size() * sizeof(float); }
   static size_t Bytes(const KeyValueShape& shape, size_t capacity);
 
-  // The first `tokens` keys of a head, as right operand of q . k; and values, as right operand of weights .
-  // v.
-  PackedView Keys(size_t layer, size_t head, size_t tokens) const;
-  PackedView Values(size_t layer, size_t head, size_t tokens) const;
-
-  // Numbers from one head's keys, or values, to the next one's.
-  size_t head_stride() const { return head_size_; }
-
-  // Token `token` of one head of one layer.
-  void Store(size_t layer, size_t head, size_t token, const float* key, const float* value);
+  const KeyValueView& view() const { return view_; }
   // The first `tokens` of a chunk of the same shape and capacity.
   void CopyFirst(const KeyValueChunk& from, size_t tokens);
 
  private:
   friend class KeyValueChunkRef;
-  float* Head(size_t layer, size_t head) {
-    return buffer_.data() + (layer * shape_.heads + head) * head_size_;
-  }
-  const float* Head(size_t layer, size_t head) const {
-    return buffer_.data() + (layer * shape_.heads + head) * head_size_;
-  }
 
   KeyValuePool* const pool_;
-  const KeyValueShape shape_;
-  const size_t capacity_;
-  const size_t key_width_, value_width_;  // of the panels
-  const size_t keys_size_, head_size_;    // floats
+  KeyValueView view_;
   size_t references_ = 0;
   AlignedBuffer<float> buffer_;
 };
@@ -157,7 +161,7 @@ class KeyValues {
   // The tokens of chunk `index`, in ascending order from chunk to chunk.
   size_t chunks() const { return chunks_.size(); }
   size_t first_token(size_t index) const { return chunks_[index].first; }
-  const KeyValueChunk& chunk(size_t index) const { return *chunks_[index].chunk; }
+  const KeyValueView& chunk(size_t index) const { return chunks_[index].chunk->view(); }
 
   static size_t RoundedCapacity(size_t tokens);
   // Tokens of the chunk that follows `capacity` tokens.

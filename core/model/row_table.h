@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/base/aligned_buffer.h"
+#include "core/kernels/kernel_set.h"
 #include "core/kernels/weight_format.h"
 
 namespace splineserve {
@@ -32,15 +33,17 @@ class RowTable {
   uint16_t* halves() { return halves_.data(); }
 
   // Row `row` < rows() as float32, expanded into `scratch` if it is stored in 16 bits.
+  const float* Row(size_t row, const KernelSet& kernels, std::vector<float>& scratch) const {
+    if (format_ == WeightFormat::kFloat32) return floats_.data() + row * width_;
+    scratch.resize(width_);
+    kernels.expand(halves_.data() + row * width_, format_, width_, scratch.data());
+    return scratch.data();
+  }
+  // The same, a number at a time: for who is in no hurry.
   const float* Row(size_t row, std::vector<float>& scratch) const {
     if (format_ == WeightFormat::kFloat32) return floats_.data() + row * width_;
     scratch.resize(width_);
-    const uint16_t* const halves = halves_.data() + row * width_;
-    if (format_ == WeightFormat::kBfloat16) {
-      for (size_t i = 0; i < width_; ++i) scratch[i] = Bfloat16ToFloat(halves[i]);
-    } else {
-      for (size_t i = 0; i < width_; ++i) scratch[i] = Float16ToFloat(halves[i]);
-    }
+    for (size_t i = 0; i < width_; ++i) scratch[i] = NumberAt(format_, halves_.data(), row * width_ + i);
     return scratch.data();
   }
 

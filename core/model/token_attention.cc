@@ -2,29 +2,35 @@
 
 namespace splineserve {
 
-bool IsTokenAttention(const Evaluation& evaluation, const RowRange& range, const KeyValues& keys) {
+void FindTokenKeys(const Evaluation& evaluation, absl::Span<const KeyValues* const> keys,
+                   std::vector<TokenKeys>& found) {
   const AttentionActivation activation = evaluation.config.attention_activation;
   const bool gated = activation == AttentionActivation::kRelu || activation == AttentionActivation::kRelu2;
-  // A causal token is the last of its keys, so it sees all of them.
-  return gated && evaluation.frozen == nullptr && range.count == 1 && keys.chunks() == 1 &&
-         keys.length() <= keys.chunk(0).Keys(0, 0, keys.length()).panel_width;
+  found.clear();
+  for (size_t s = 0; s < keys.size(); ++s) {
+    TokenKeys& sequence = found.emplace_back();
+    if (!gated || evaluation.frozen != nullptr || evaluation.sequences()[s].count != 1) continue;
+    if (keys[s] == nullptr || keys[s]->chunks() != 1) continue;
+    sequence.view = keys[s]->chunk(0);
+    if (keys[s]->length() <= sequence.view.key_width) sequence.tokens = keys[s]->length();
+  }
 }
 
-void AttendToken(Evaluation& evaluation, const AttentionStage& stage, const KeyValues& keys, size_t sequence,
+void AttendToken(Evaluation& evaluation, const AttentionStage& stage, const TokenKeys& keys, size_t sequence,
                  MatrixView<const float> query, MatrixView<float> attended, Workspace::Worker& scratch) {
   const ModelConfig& config = evaluation.config;
   const RowRange& range = evaluation.sequences()[sequence];
   const size_t heads = config.num_attention_heads;
-  const size_t tokens = keys.length();
+  const size_t tokens = keys.tokens;
   GateSink* const sink = evaluation.gates;
   GateGroupRef group = {sequence, range.position, static_cast<size_t>(stage.layer), stage.site, 0, tokens};
 
   TokenAttention attention;
   attention.query = query.row(range.first);
   attention.heads = heads;
-  attention.keys = keys.chunk(0).Keys(stage.stored_layer, 0, tokens);
-  attention.values = keys.chunk(0).Values(stage.stored_layer, 0, tokens);
-  attention.head_stride = keys.chunk(0).head_stride();
+  attention.keys = keys.view.Keys(stage.stored_layer, 0, tokens);
+  attention.values = keys.view.Values(stage.stored_layer, 0, tokens);
+  attention.head_stride = keys.view.head_stride;
   attention.scale = config.attention_scale;
   attention.square = config.attention_activation == AttentionActivation::kRelu2;
   if (sink != nullptr) {
@@ -44,6 +50,13 @@ void AttendToken(Evaluation& evaluation, const AttentionStage& stage, const KeyV
   }
   if (config.attention_normalizer == AttentionNormalizer::kVisible) {
     evaluation.kernels.divide(out, static_cast<float>(tokens), config.attention_size());
+  }
+}
+
+void PrefetchToken(const TokenKeys& keys, size_t stored_layer) {
+  for (size_t head = 0; head < keys.view.shape.heads; ++head) {
+    const float* row = keys.view.Head(stored_layer, head);
+    for (size_t k = 0; k < keys.view.shape.head_dim; ++k, row += keys.view.key_width) __builtin_prefetch(row);
   }
 }
 

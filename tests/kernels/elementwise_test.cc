@@ -1,5 +1,7 @@
 // Elementwise kernels of every SIMD target against scalar expressions, bit for bit.
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -53,6 +55,32 @@ void Expect(size_t n, const std::function<void(float*)>& kernel,
   for (size_t i = 0; i < n; ++i) want[i + 1] = expected(i);
   kernel(out.data() + 1);
   ASSERT_TRUE(BitsEqual(out.data(), want.data(), out.size()));
+}
+
+TEST(ElementwiseTest, ExpandOfEveryHalfAndFloat) {
+  // All finite numbers of 16 bits, in pieces of all lengths that a vector cuts differently.
+  std::vector<uint16_t> halves(1 << 16);
+  for (size_t i = 0; i < halves.size(); ++i) halves[i] = static_cast<uint16_t>(i);
+  std::vector<float> floats;
+  for (uint16_t half : halves) floats.push_back(Float16ToFloat(half));
+  for (const KernelSet* set : AvailableKernelSets()) {
+    for (WeightFormat format : {WeightFormat::kFloat32, WeightFormat::kBfloat16, WeightFormat::kFloat16}) {
+      const void* const data =
+          format == WeightFormat::kFloat32 ? static_cast<const void*>(floats.data()) : halves.data();
+      std::vector<float> out(halves.size() + 1, 31.5f);
+      for (size_t first = 0, n = 1; first < halves.size(); first += n, n = n % 67 + 1) {
+        n = std::min(n, halves.size() - first);
+        set->expand(static_cast<const std::byte*>(data) + first * BytesPerNumber(format), format, n,
+                    out.data() + first);
+        ASSERT_TRUE(first + n == halves.size() || out[first + n] == 31.5f) << "past the end";
+      }
+      for (size_t i = 0; i < halves.size(); ++i) {
+        const float expected = NumberAt(format, data, i);
+        ASSERT_TRUE(!std::isfinite(expected) || BitsEqual(&expected, &out[i], 1))
+            << set->name << " format " << static_cast<int>(format) << " number " << i;
+      }
+    }
+  }
 }
 
 TEST(ElementwiseTest, Add) {

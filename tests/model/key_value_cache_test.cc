@@ -60,7 +60,7 @@ class KeyValueCacheTest : public ::testing::Test {
     for (size_t i = 0; i < actual.chunks() && token < actual.length(); ++i) {
       ASSERT_EQ(actual.first_token(i), token);
       ASSERT_EQ(token % 16, 0u);
-      const size_t count = std::min(actual.chunk(i).capacity(), actual.length() - token);
+      const size_t count = std::min(actual.chunk(i).capacity, actual.length() - token);
       for (size_t layer = 0; layer < kShape.layers; ++layer) {
         for (size_t head = 0; head < kShape.heads; ++head) {
           const PackedView keys = actual.chunk(i).Keys(layer, head, count);
@@ -95,7 +95,7 @@ TEST_F(KeyValueCacheTest, LargerChunksForOneSequence) {
   ExpectContents(sequence);
   std::vector<size_t> capacities;
   for (size_t i = 0; i < sequence.actual.chunks(); ++i) {
-    capacities.push_back(sequence.actual.chunk(i).capacity());
+    capacities.push_back(sequence.actual.chunk(i).capacity);
   }
   EXPECT_EQ(capacities, (std::vector<size_t>{16, 64, 64, 128, 256, 512, 512}));
   EXPECT_EQ(sequence.actual.largest_chunk(), 512u);
@@ -156,7 +156,7 @@ TEST_F(KeyValueCacheTest, CopiesShareAllButTheirTails) {
 
 TEST_F(KeyValueCacheTest, UnusedChunksAreTakenAgainAndBounded) {
   const size_t chunk = KeyValueChunk::Bytes(kShape, kChunk);
-  const KeyValueChunk* first = nullptr;
+  const KeyValueView* first = nullptr;
   {
     KeyValues keys(&pool_, kShape, kChunk);
     keys.Grow(1);
@@ -193,7 +193,7 @@ TEST_F(KeyValueCacheTest, PreparedIsOneChunk) {
   KeyValues keys;
   keys.Prepare(&pool_, kShape, 200);
   keys.Grow(200);
-  const KeyValueChunk* const chunk = &keys.chunk(0);
+  const KeyValueView* const chunk = &keys.chunk(0);
   EXPECT_EQ(keys.chunks(), 1u);
   keys.Prepare(&pool_, kShape, 90);
   EXPECT_EQ(keys.length(), 0u);
