@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/types/span.h"
 #include "core/model/gate_sink.h"
 
@@ -28,14 +29,18 @@ struct PieceOptions {
   bool Lists(size_t layer, Site site) const;
 };
 
+// Sign bits; most groups have few, and an allocation for each took a tenth of an encoder of d = 128 with 8
+// tokens.
+using GateBits = absl::InlinedVector<uint8_t, 16>;
+
 struct PieceGroup {
   size_t layer = 0;
   Site site = Site::kFeedForward;
   size_t head = 0;
-  uint32_t width = 0;         // gates in the group
-  uint32_t open = 0;          // gates whose argument is > 0
-  std::vector<uint8_t> bits;  // kBits only: bit j of the group is bit j % 8 of byte j / 8; padded with zeros
-  float margin = 0;           // with margins only
+  uint32_t width = 0;  // gates in the group
+  uint32_t open = 0;   // gates whose argument is > 0
+  GateBits bits;       // kBits only: bit j of the group is bit j % 8 of byte j / 8; padded with zeros
+  float margin = 0;    // with margins only
 };
 
 struct TokenPiece {

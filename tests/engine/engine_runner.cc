@@ -64,7 +64,7 @@ std::vector<ReferenceToken> ToTokens(const std::vector<TokenPiece>& pieces) {
                               .head = group.head,
                               .width = group.width,
                               .open = group.open,
-                              .bits = group.bits,
+                              .bits = {group.bits.begin(), group.bits.end()},
                               .margin = group.margin});
     }
     EXPECT_EQ(margin, piece.margin);

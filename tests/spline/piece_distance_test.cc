@@ -11,11 +11,10 @@ namespace {
 
 constexpr uint64_t kSeed = 20240916;
 
-bool Open(const std::vector<uint8_t>& bits, size_t gate) { return (bits[gate / 8] >> (gate % 8) & 1) != 0; }
+bool Open(const GateBits& bits, size_t gate) { return (bits[gate / 8] >> (gate % 8) & 1) != 0; }
 
 // The specification: one gate after the other.
-HammingDistance GateByGate(const std::vector<uint8_t>& a, size_t a_width, const std::vector<uint8_t>& b,
-                           size_t b_width) {
+HammingDistance GateByGate(const GateBits& a, size_t a_width, const GateBits& b, size_t b_width) {
   HammingDistance distance;
   for (size_t gate = 0; gate < std::max(a_width, b_width); ++gate) {
     if (gate >= a_width || gate >= b_width) {
@@ -28,8 +27,8 @@ HammingDistance GateByGate(const std::vector<uint8_t>& a, size_t a_width, const 
   return distance;
 }
 
-std::vector<uint8_t> RandomBits(std::mt19937_64& random, size_t width) {
-  std::vector<uint8_t> bits((width + 7) / 8, 0);
+GateBits RandomBits(std::mt19937_64& random, size_t width) {
+  GateBits bits((width + 7) / 8, 0);
   for (size_t gate = 0; gate < width; ++gate) {
     bits[gate / 8] |= static_cast<uint8_t>((random() & 1) << (gate % 8));
   }
@@ -41,7 +40,7 @@ TEST(BitDistanceTest, EqualsALoopOverGatesForEveryPairOfWidths) {
   for (size_t a_width = 0; a_width <= 150; ++a_width) {
     for (size_t b_width = 0; b_width <= 150; ++b_width) {
       SCOPED_TRACE(absl::StrCat("seed ", kSeed, ", widths ", a_width, " and ", b_width));
-      const std::vector<uint8_t> a = RandomBits(random, a_width), b = RandomBits(random, b_width);
+      const GateBits a = RandomBits(random, a_width), b = RandomBits(random, b_width);
       ASSERT_EQ(BitDistance(a, a_width, b, b_width), GateByGate(a, a_width, b, b_width));
     }
   }
