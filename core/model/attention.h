@@ -28,6 +28,11 @@ struct AttentionStage {
   absl::Span<const TokenKeys> token_keys = {};
 };
 
+// Whether scores pass gates.
+inline bool IsGated(AttentionActivation activation) {
+  return activation == AttentionActivation::kRelu || activation == AttentionActivation::kRelu2;
+}
+
 // What overflowed, for messages.
 std::string_view ScoreName(Site site);
 

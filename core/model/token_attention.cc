@@ -4,8 +4,7 @@ namespace splineserve {
 
 void FindTokenKeys(const Evaluation& evaluation, absl::Span<const KeyValues* const> keys,
                    std::vector<TokenKeys>& found) {
-  const AttentionActivation activation = evaluation.config.attention_activation;
-  const bool gated = activation == AttentionActivation::kRelu || activation == AttentionActivation::kRelu2;
+  const bool gated = IsGated(evaluation.config.attention_activation);
   found.clear();
   for (size_t s = 0; s < keys.size(); ++s) {
     TokenKeys& sequence = found.emplace_back();

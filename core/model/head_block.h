@@ -1,0 +1,26 @@
+// Attention of one block of query rows of one head, of any activation.
+#ifndef SPLINESERVE_CORE_MODEL_HEAD_BLOCK_H_
+#define SPLINESERVE_CORE_MODEL_HEAD_BLOCK_H_
+
+#include <cstddef>
+
+#include "core/model/attention.h"
+#include "core/model/evaluation.h"
+#include "core/model/key_value_cache.h"
+
+namespace splineserve {
+
+// Query rows that share one pass over keys and values. A multiple of the microkernel's 6 rows; scores of 36
+// rows against 2,048 keys and their lists are half a megabyte, which leaves half of the second-level cache.
+inline constexpr size_t kQueryBlock = 36;
+
+// Rows [task.first_row, + task.rows) of the sequence, task.rows <= kQueryBlock: scores, activation, the sum
+// over values and the normalizer. `query` and `attended` are all rows of the batch, [rows, heads * head_dim].
+// Reports gates, takes frozen ones and fails sequences as Attend does (attention.h).
+void AttendBlock(Evaluation& evaluation, const AttentionStage& stage, const KeyValues& keys,
+                 const AttentionTask& task, MatrixView<const float> query, MatrixView<float> attended,
+                 Workspace::Worker& scratch);
+
+}  // namespace splineserve
+
+#endif  // SPLINESERVE_CORE_MODEL_HEAD_BLOCK_H_
