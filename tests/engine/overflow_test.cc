@@ -4,6 +4,7 @@
 #include <cmath>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -90,6 +91,25 @@ TEST(OverflowTest, NamesLayerAndToken) {
   ASSERT_EQ(absl::StatusCode::kOutOfRange, result.status().code()) << result.status();
   EXPECT_THAT(std::string(result.status().message()), HasSubstr("layer 0"));
   EXPECT_THAT(std::string(result.status().message()), HasSubstr("token 3"));
+}
+
+// A single token takes all heads at once. Where its score overflows below zero the gate is closed and
+// everything after it finite.
+TEST(OverflowTest, NamesTheScoreOfASingleToken) {
+  std::string config(kVectorEncoder);
+  config.replace(config.find("\"encoder\""), 9, "\"decoder\"");
+  config.replace(config.find("num_encoder_layers"), 18, "num_decoder_layers");
+  const auto engine = MakeEngine(*AvailableKernelSets().front(), 1);
+  for (uint64_t seed = 1; seed <= 8; ++seed) {  // signs of both heads' scores are all there
+    const TestModel model(config, {.seed = seed});
+    for (const PieceDetail detail : {PieceDetail::kNone, PieceDetail::kBits}) {
+      DecodeRequest request{.targets = VectorRequest(1, 0, 1e25f).inputs, .pieces = {.detail = detail}};
+      const auto result = engine->DecodeAndWait(model.loaded(), std::move(request));
+      ASSERT_EQ(absl::StatusCode::kOutOfRange, result.status().code()) << result.status();
+      EXPECT_THAT(std::string(result.status().message()),
+                  HasSubstr("decoder layer 0, token 0: a self-attention score overflowed"));
+    }
+  }
 }
 
 TEST(OverflowTest, OnlyTheOffendingRequestOfABatchFails) {
