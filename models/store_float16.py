@@ -14,43 +14,54 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import struct
 import sys
+from array import array
 from pathlib import Path
 
-FORMATS = {"F32": "f", "F64": "d"}  # what is rounded, as struct names it
+FORMATS = {"F32": "f", "F64": "d"}  # what is rounded, as array names it
 
 
 def rounded(name: str, tensor: dict, data: bytes) -> tuple[dict, bytes, float]:
     """A tensor's entry in the header, its bytes, and by how much a number has changed. ValueError if a number does not fit."""
     if len(tensor["shape"]) != 2 or tensor["dtype"] not in FORMATS:
         return tensor, data, 0.0
-    count = tensor["shape"][0] * tensor["shape"][1]
-    numbers = struct.unpack(f"<{count}{FORMATS[tensor['dtype']]}", data)
+    numbers = array(FORMATS[tensor["dtype"]], data)
+    if len(numbers) != tensor["shape"][0] * tensor["shape"][1]:
+        raise ValueError(f"{name}: expected {tensor['shape']} numbers of {tensor['dtype']}, found {len(data)} bytes")
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{name}: expected finite numbers, found infinity or NaN")
     try:
-        out = struct.pack(f"<{count}e", *numbers)  # to the nearest, ties to even
+        out = struct.pack(f"<{len(numbers)}e", *numbers)  # to the nearest, ties to even
     except OverflowError:
         raise ValueError(f"{name}: expected numbers of at most 65504, found {max(map(abs, numbers)):g}") from None
-    change = max((abs(x - y) for x, y in zip(numbers, struct.unpack(f"<{count}e", out))), default=0.0)
+    change = max((abs(x - y) for x, y in zip(numbers, struct.unpack(f"<{len(numbers)}e", out))), default=0.0)
     return tensor | {"dtype": "F16"}, out, change
 
 
 def read(path: Path) -> tuple[dict, bytes]:
-    """Header and data of a safetensors file."""
+    """Header and data of a safetensors file. ValueError if it is none, or not whole."""
     content = path.read_bytes()
     try:
         size = struct.unpack_from("<Q", content)[0]
-        return json.loads(content[8 : 8 + size]), content[8 + size :]
-    except (struct.error, ValueError) as error:
+        header, data = json.loads(content[8 : 8 + size]), content[8 + size :]
+        tensors = [(tensor["dtype"], tensor["shape"], tensor["data_offsets"][1]) for name, tensor in header.items() if name != "__metadata__"]
+    except (struct.error, ValueError, AttributeError, IndexError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected a safetensors file, found something else ({error})") from None
+    size = max((end for _, _, end in tensors), default=0)
+    if size != len(data):
+        raise ValueError(f"{path}: expected {size} bytes of numbers, found {len(data)}")
+    return header, data
 
 
 def store(source: Path, target: Path) -> str:
-    """Writes `target`, a copy of the model directory `source` with rounded matrices; the weights appear whole or not at all."""
-    if (source / "model.safetensors.index.json").exists():
-        raise ValueError(f"{source}: expected one model.safetensors, found shards; save them as one file first")
+    """Makes `target` a copy of the model directory `source` with rounded matrices; the weights appear whole or not at all."""
+    for folder in (source, target):
+        if (folder / "model.safetensors.index.json").exists():
+            raise ValueError(f"{folder}: expected one model.safetensors, found shards; save them as one file first")
     header, data = read(source / "model.safetensors")
     stored, parts, offset, worst, changed = {}, [], 0, 0.0, 0
     for name, tensor in header.items():
@@ -67,7 +78,7 @@ def store(source: Path, target: Path) -> str:
     target.mkdir(parents=True, exist_ok=True)
     for path in sorted(source.iterdir()):
         # Not monitors, which hold the digest of the weights that they were recorded with.
-        if path.is_file() and path.name != "model.safetensors" and path.suffix != ".monitor" and not (target / path.name).exists():
+        if path.is_file() and path.name != "model.safetensors" and path.suffix != ".monitor" and not source.samefile(target):
             shutil.copyfile(path, target / path.name)
     text = json.dumps(stored, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the data begin at a multiple of 8
@@ -75,8 +86,11 @@ def store(source: Path, target: Path) -> str:
     partial.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(parts))
     partial.chmod(0o644)
     os.replace(partial, target / "model.safetensors")
-    return (f"{target}: {changed} of {len(parts)} tensors rounded to float16, {len(data) / 1e6:.2f} -> {offset / 1e6:.2f} MB, "
-            f"no number changed by more than {worst:.2g}")
+    message = (f"{target}: {changed} of {len(parts)} tensors rounded to float16, {len(data) / 1e6:.2f} -> {offset / 1e6:.2f} MB, "
+               f"no number changed by more than {worst:.2g}")
+    if monitors := sorted(path.name for path in target.glob("*.monitor")):
+        message += f"\nremove or record again, for they are of other weights: {', '.join(monitors)}"
+    return message
 
 
 def main() -> int:

@@ -9,14 +9,19 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/float_environment.h"
 
 namespace splineserve {
 
-// A thread that runs `body`, or RESOURCE_EXHAUSTED. std::thread says it with an exception, which ends here.
+// A thread that runs `body` in the default floating-point environment, whatever its maker's, or
+// RESOURCE_EXHAUSTED. std::thread says it with an exception, which ends here.
 template <typename Body>
 absl::StatusOr<std::thread> StartThread(Body body) {
   try {
-    return std::thread(std::move(body));
+    return std::thread([body = std::move(body)]() mutable {
+      const DefaultFloatEnvironment environment;
+      body();
+    });
   } catch (const std::system_error& error) {
     return absl::ResourceExhaustedError(
         absl::StrCat("cannot start a thread: ", error.code().message(),

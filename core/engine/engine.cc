@@ -6,7 +6,9 @@
 #include <thread>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
+#include "core/base/float_environment.h"
 #include "core/base/status_macros.h"
 #include "core/base/thread.h"
 #include "core/base/thread_pool.h"
@@ -70,7 +72,7 @@ class Engine::Impl {
       departed = queue_.TakeDeparted();
       if (!departed.empty()) pushed = queue_.Push(job);
     }
-    if (pushed.ok() && may_run_here && !busy_ && !inline_ && queue_.waiting() == 1) {
+    if (pushed.ok() && may_run_here && !busy_ && !inline_ && queue_.waiting() == 1 && departed.empty()) {
       RunInline(lock);
       return pushed;
     }
@@ -125,11 +127,15 @@ class Engine::Impl {
     std::vector<std::unique_ptr<EvaluationJob>> jobs = queue_.TakeBatch();
     inline_ = true;
     lock.unlock();
+    // Also where memory ends, which is then the caller's to bear: the engine goes on.
+    const absl::Cleanup leave = [&] {
+      lock.lock();
+      inline_ = false;
+      if (queue_.waiting() != 0) wake_.notify_one();
+      if (Idle()) idle_.notify_all();
+    };
+    const DefaultFloatEnvironment environment;
     ActiveEvaluations(context_, limits_).RunSmall(std::move(jobs));
-    lock.lock();
-    inline_ = false;
-    if (queue_.waiting() != 0) wake_.notify_one();
-    if (Idle()) idle_.notify_all();
   }
 
   // Tells departed requests why they end; without the lock, for callbacks may be slow.

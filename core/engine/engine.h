@@ -7,8 +7,9 @@
 //
 // A request is checked completely before it is admitted; what is wrong with it is said at once, with its
 // place, what was expected and what was found. Admitted requests wait in a bounded queue; one executor thread
-// runs them on the thread pool, a chunk at a time: whole sequences of one model and kind, of at most
-// max_batch_tokens and about max_batch_work_per_thread multiply-adds a thread. It goes round and round:
+// runs them on the thread pool, a chunk at a time (or an idle engine's caller that waits, EncodeAndWait):
+// whole sequences of one model and kind, of at most max_batch_tokens and about max_batch_work_per_thread
+// multiply-adds a thread. It goes round and round:
 //
 //   1. a chunk of small Encode and Decode requests (those that fit into one chunk): the oldest, and with it
 //      those that it can be joined with, in order of arrival;

@@ -12,9 +12,9 @@
 
 namespace splineserve {
 
-// Runs on the executor thread. A chunk holds whole sequences within the limits (one sequence may exceed them
-// alone), so scratch memory is bounded however large a request is, and other work gets its turn between
-// chunks.
+// Runs on the executor thread, or on a caller's that evaluates in its place. A chunk holds whole sequences
+// within the limits (one sequence may exceed them alone), so scratch memory is bounded however large a
+// request is, and other work gets its turn between chunks.
 class EvaluationBatch {
  public:
   // `jobs` as RequestQueue::TakeBatch gives them, or one of any size.

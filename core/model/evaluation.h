@@ -57,6 +57,7 @@ struct AttentionTask {
 // The keys of a sequence that has one new token, found once for all layers: looked up again at each, a
 // quarter of the time of 256 generations' attention goes into following pointers.
 struct TokenKeys {
+  // Of the only chunk. Who stores into it must have grown the sequence, which parted it from copies.
   KeyValueView view;
   size_t tokens = 0;  // those seen; 0: not for token attention (token_attention.h)
 };
@@ -130,8 +131,9 @@ class Workspace {
   std::vector<Worker> workers_;
 };
 
-// The means of one evaluation. Not thread-safe; lives on the executor's stack. Its sequences and statuses lie
-// in the workspace: they are valid until the next Begin of any evaluation with the same workspace.
+// The means of one evaluation. Not thread-safe; lives on the stack of who executes. Its sequences and
+// statuses lie in the workspace: they are valid until the next Begin of any evaluation with the same
+// workspace.
 class Evaluation {
  public:
   // `gates` may be null: then nothing is recorded. `keep_going` is asked between layers with false as the

@@ -15,7 +15,8 @@ namespace {
 // the weights together, 1/1.03 of the time. A multiple of the microkernel's 6.
 size_t RowsPerTask(size_t units) {
   const size_t rows = SecondLevelCacheBytes() >= size_t{2} << 20 ? 72 : 36;
-  return std::max(rows, rows * 2048 / std::max<size_t>(units, 1) / 6 * 6);
+  constexpr size_t kBeside = 80;  // numbers: a row's GateState and the slack of its list
+  return std::max(rows, rows * (2048 + kBeside) / (units + kBeside) / 6 * 6);
 }
 
 // Fewer rows than this for each thread, and the threads share the columns of both maps instead: a tile of 6

@@ -49,7 +49,7 @@ struct KeyValueView {
   PackedView Values(size_t layer, size_t head, size_t tokens) const {
     return {Head(layer, head) + keys_size, tokens, shape.head_dim, value_width, capacity * value_width};
   }
-  // Token `token` of one head of one layer.
+  // Token `token` of one head of one layer. The chunk must not be shared: KeyValues::Grow sees to that.
   void Store(size_t layer, size_t head, size_t token, const float* key, const float* value) const;
 };
 
@@ -100,7 +100,7 @@ class KeyValueChunkRef {
 };
 
 // Makes chunks and keeps some that nobody uses any more for whoever next needs one of the same size: a steady
-// load of generations allocates nothing. Executor thread only.
+// load of generations allocates nothing. Executor only, one thread at a time.
 class KeyValuePool {
  public:
   KeyValuePool() { kept_.reserve(kMaxKept); }
@@ -125,7 +125,8 @@ class KeyValuePool {
   size_t used_bytes_ = 0;
 };
 
-// The keys and values of one sequence. A copy shares the chunks. Executor thread only, but Store.
+// The keys and values of one sequence. A copy shares the chunks. Executor only, one thread at a time, but
+// Store.
 class KeyValues {
  public:
   // Tokens of a chunk after the first: a whole panel of keys, and a multiple of 8, so that the sign bits of a

@@ -55,7 +55,9 @@ void AttendToken(Evaluation& evaluation, const AttentionStage& stage, const Toke
 void PrefetchToken(const TokenKeys& keys, size_t stored_layer) {
   for (size_t head = 0; head < keys.view.shape.heads; ++head) {
     const float* row = keys.view.Head(stored_layer, head);
-    for (size_t k = 0; k < keys.view.shape.head_dim; ++k, row += keys.view.key_width) __builtin_prefetch(row);
+    for (size_t k = 0; k < keys.view.shape.head_dim; ++k, row += keys.view.key_width) {
+      for (size_t t = 0; t < keys.tokens; t += kLaneBlock) __builtin_prefetch(row + t);
+    }
   }
 }
 

@@ -23,7 +23,7 @@ void FindTokenKeys(const Evaluation& evaluation, absl::Span<const KeyValues* con
 void AttendToken(Evaluation& evaluation, const AttentionStage& stage, const TokenKeys& keys, size_t sequence,
                  MatrixView<const float> query, MatrixView<float> attended, Workspace::Worker& scratch);
 
-// Brings the keys of all heads of a layer into the cache.
+// Brings the keys, not the values, of all heads of a layer into the cache.
 void PrefetchToken(const TokenKeys& keys, size_t stored_layer);
 
 }  // namespace splineserve

@@ -61,8 +61,8 @@ size_t PieceLayout::Offset(const Widths& widths, size_t layer, Site site, size_t
 }
 
 size_t PieceLayout::WholePieceBytes(size_t tokens, size_t memory) const {
-  // A group's vector of bits is an allocation of its own; its bits are in the recorder, too, with 8 bytes of
-  // what they add up to.
+  // More bits than GateBits holds are an allocation of their own, of 32 bytes at least; they are in the
+  // recorder, too, with 8 bytes of what they add up to.
   constexpr double kGroup = sizeof(PieceGroup) + 32 + 8;
   double bytes = 0;
   for (size_t token = 0; token < tokens; ++token) {

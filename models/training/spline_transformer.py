@@ -369,15 +369,15 @@ class SplineTransformer(nn.Module):
 
     def export(self, folder: Path, vocabularies: dict[str, list[str]] | None = None, matrices: torch.dtype = torch.float32) -> None:
         """Writes a model directory, its matrices rounded to `matrices`; every file appears whole or not at all."""
+        tensors = {name: tensor.to(matrices) if tensor.ndim == 2 else tensor for name, tensor in self.export_tensors().items()}
+        for name, tensor in tensors.items():
+            if not torch.isfinite(tensor).all():
+                raise ValueError(f"{name} does not fit into {matrices}")
         folder.mkdir(parents=True, exist_ok=True)
         texts = {name: "\n".join(entries) + "\n" for name, entries in (vocabularies or {}).items()}
         texts["config.json"] = json.dumps(self.config.to_json(), indent=2) + "\n"
         for name, text in texts.items():
             _replace(folder / name, lambda path: Path(path).write_text(text, encoding="utf-8"))
-        tensors = {name: tensor.to(matrices) if tensor.ndim == 2 else tensor for name, tensor in self.export_tensors().items()}
-        for name, tensor in tensors.items():
-            if not torch.isfinite(tensor).all():
-                raise ValueError(f"{name} does not fit into {matrices}")
         _replace(folder / "model.safetensors", lambda path: save_file(tensors, path))
 
 

@@ -99,6 +99,55 @@ void Gate(benchmark::State& state, const KernelSet* set, size_t n, bool bits, bo
   state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(n));
 }
 
+// One token of a generation: 4 heads of 32, as g2p has. All heads in one call, or each by itself as it was
+// before (a gated product, then a product with the values).
+void TokenAttentionOf(benchmark::State& state, const KernelSet* set, size_t tokens, bool one_call) {
+  constexpr size_t kHeads = 4, kDim = 32, kCapacity = 64;
+  const AlignedBuffer<float> query = Numbers(kHeads * kDim, 4),
+                             memory = Numbers(kHeads * 2 * kDim * kCapacity, 5);
+  TokenAttention attention;
+  attention.query = query.data();
+  attention.heads = kHeads;
+  attention.head_stride = 2 * kDim * kCapacity;
+  attention.keys = {memory.data(), kDim, tokens, PanelWidth(tokens), kDim * PanelWidth(tokens)};
+  attention.values = {memory.data() + kDim * kCapacity, tokens, kDim, PanelWidth(kDim),
+                      kCapacity * PanelWidth(kDim)};
+  std::vector<GateRow> gates(kHeads);
+  std::vector<GateState> states(1);
+  std::vector<float> out(kHeads * kDim), scores(kCapacity);
+  for (auto _ : state) {
+    if (one_call) {
+      set->attend_token(attention, gates.data(), out.data());
+    } else {
+      for (size_t head = 0; head < kHeads; ++head) {
+        const GateSpec spec = {.states = states.data()};
+        PackedView keys = attention.keys, values = attention.values;
+        keys.data = memory.data() + head * attention.head_stride;
+        values.data = memory.data() + head * attention.head_stride + kDim * kCapacity;
+        states[0].Reset();
+        set->gated_product(query.data() + head * kDim, kDim, 1, keys, nullptr, 1, spec, scores.data(),
+                           kCapacity);
+        gates[head] = states[0].Summary(false);
+        set->product(scores.data(), kCapacity, 1, values, nullptr, 1, out.data() + head * kDim, kDim);
+      }
+    }
+    benchmark::DoNotOptimize(out.data());
+    benchmark::ClobberMemory();
+  }
+}
+
+void ExpandRow(benchmark::State& state, const KernelSet* set, WeightFormat format) {
+  constexpr size_t kNumbers = 160;
+  const std::vector<uint16_t> row(kNumbers, 0x3c00);
+  std::vector<float> out(kNumbers);
+  for (auto _ : state) {
+    set->expand(row.data(), format, kNumbers, out.data());
+    benchmark::DoNotOptimize(out.data());
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(kNumbers));
+}
+
 void Register() {
   struct Shape {
     size_t inner, outer;
@@ -136,6 +185,15 @@ void Register() {
             ->UseManualTime();
       }
     }
+    for (size_t tokens : {8, 16, 40}) {
+      const std::string name = "token_attention/" + target + "/tokens:" + std::to_string(tokens);
+      benchmark::RegisterBenchmark((name + "/one_call").c_str(), TokenAttentionOf, set, tokens, true);
+      benchmark::RegisterBenchmark((name + "/head_by_head").c_str(), TokenAttentionOf, set, tokens, false);
+    }
+    benchmark::RegisterBenchmark(("expand/" + target + "/bfloat16").c_str(), ExpandRow, set,
+                                 WeightFormat::kBfloat16);
+    benchmark::RegisterBenchmark(("expand/" + target + "/float16").c_str(), ExpandRow, set,
+                                 WeightFormat::kFloat16);
     benchmark::RegisterBenchmark(("gate/" + target + "/values").c_str(), Gate, set, 2048, false, false);
     benchmark::RegisterBenchmark(("gate/" + target + "/bits").c_str(), Gate, set, 2048, true, false);
     benchmark::RegisterBenchmark(("gate/" + target + "/bits+margin").c_str(), Gate, set, 2048, true, true);

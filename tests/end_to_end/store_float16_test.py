@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import struct
 import subprocess
@@ -72,6 +73,34 @@ class StoreFloat16(unittest.TestCase):
                 self.assertIn("a.weight: expected numbers of at most 65504, found " + found, done.stderr)
                 self.assertEqual((Path(folder) / "model.safetensors").read_bytes(), before)
                 self.assertEqual([path.name for path in Path(folder).iterdir()], ["model.safetensors"])
+
+    def test_damaged_weights_are_refused(self) -> None:
+        for damage, expected in ((lambda data: data[:-1], "expected 12 bytes of numbers, found 11"),
+                                 (lambda data: data[:-4] + struct.pack("<f", math.inf), "a.weight: expected finite numbers"),
+                                 (lambda data: data.replace(b"[1, 3]", b"[1, 2]"), "a.weight: expected [1, 2] numbers of F32"),
+                                 (lambda data: data.replace(b"shape", b"shade"), "expected a safetensors file"),
+                                 (lambda data: struct.pack("<Q", 2) + b"[]", "expected a safetensors file")):
+            with temporary_folder() as folder:
+                write_matrix(Path(folder), [1.0, 2.0, 3.0])
+                weights = Path(folder) / "model.safetensors"
+                weights.write_bytes(damage(weights.read_bytes()))
+                done = store(Path(folder), Path(folder) / "out")
+                self.assertEqual(done.returncode, 1, done.stderr)
+                self.assertIn(expected, done.stderr)
+                self.assertNotIn("Traceback", done.stderr)
+                self.assertFalse((Path(folder) / "out").exists())
+
+    def test_the_copy_is_the_model_and_monitors_are_named(self) -> None:
+        with temporary_folder() as folder:
+            out = Path(folder) / "out"
+            out.mkdir()
+            (out / "config.json").write_text("{}", encoding="utf-8")
+            (out / "old.monitor").write_bytes(b"")
+            done = store(SHIPPED / "digits" / "1", out)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual((out / "config.json").read_bytes(), (SHIPPED / "digits" / "1" / "config.json").read_bytes())
+            self.assertFalse((out / "reference.monitor").exists())
+            self.assertIn("of other weights: old.monitor", done.stdout)
 
     def test_other_files_are_refused(self) -> None:
         with temporary_folder() as folder:

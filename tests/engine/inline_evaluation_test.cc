@@ -1,12 +1,16 @@
 // A caller that waits evaluates its request itself if the engine is idle. Which threads evaluate is seen by
 // who reads the engine's clock, which the evaluation of a chunk does when it begins; nothing is timed.
-#include <algorithm>
 #include <atomic>
+#include <cfenv>
+#include <cstddef>
+#include <cstdint>
 #include <latch>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <set>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -28,7 +32,8 @@ constexpr char kDecoder[] = R"({
 
 constexpr size_t kChunkTokens = 6;
 
-// Notes who reads it. After HoldReading(n) the n-th reader from then on stands still until Release().
+// Notes who reads it. After HoldReading(n) the n-th reader from then on stands still until Release(), after
+// ThrowAtReading(n) it has no memory.
 class WatchedClock : public Clock {
  public:
   absl::Time Now() const override {
@@ -40,6 +45,7 @@ class WatchedClock : public Clock {
       held_.count_down();
       release_.wait();
     }
+    if (until_throw_.fetch_sub(1) == 1) throw std::bad_alloc();
     return absl::UnixEpoch();
   }
   std::set<std::thread::id> TakeReaders() {
@@ -47,13 +53,14 @@ class WatchedClock : public Clock {
     return std::exchange(readers_, {});
   }
   void HoldReading(int n) { until_hold_ = n; }
+  void ThrowAtReading(int n) { until_throw_ = n; }
   void WaitUntilHeld() { held_.wait(); }
   void Release() { release_.count_down(); }
 
  private:
   mutable std::mutex mutex_;
   mutable std::set<std::thread::id> readers_;
-  mutable std::atomic<int> until_hold_{0};
+  mutable std::atomic<int> until_hold_{0}, until_throw_{0};
   mutable std::latch held_{1}, release_{1};
 };
 
@@ -199,6 +206,56 @@ TEST_F(InlineEvaluationTest, TheSameBitsWhoeverEvaluates) {
     });
   }
   for (std::thread& thread : threads) thread.join();
+}
+
+TEST_F(InlineEvaluationTest, DecodeToo) {
+  DecodeRequest request{.targets = {TokenIds{{1, 2, 3}}}};
+  ASSERT_TRUE(engine_->DecodeAndWait(generator_.loaded(), request).ok());
+  EXPECT_EQ(clock_.TakeReaders(), std::set<std::thread::id>{std::this_thread::get_id()});
+}
+
+// A caller's own rounding mode changes nothing, and is its own again afterwards.
+TEST_F(InlineEvaluationTest, InTheDefaultFloatingPointEnvironment) {
+  const absl::StatusOr<EvaluationResult> expected = engine_->EncodeAndWait(model_.loaded(), Tokens(5));
+  ASSERT_TRUE(expected.ok());
+  for (const int mode : {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO}) {
+    ASSERT_EQ(std::fesetround(mode), 0);
+    const absl::StatusOr<EvaluationResult> actual = engine_->EncodeAndWait(model_.loaded(), Tokens(5));
+    EXPECT_EQ(std::fegetround(), mode);
+    std::fesetround(FE_TONEAREST);
+    ASSERT_TRUE(actual.ok());
+    EXPECT_EQ(expected->results[0].output.values, actual->results[0].output.values);
+  }
+}
+
+// What a caller's memory does not suffice for ends that call, and nobody else's.
+TEST_F(InlineEvaluationTest, TheEngineSurvivesAnException) {
+  clock_.ThrowAtReading(2);  // the first is at admission
+  EXPECT_THROW(engine_->EncodeAndWait(model_.loaded(), Tokens(3)).IgnoreError(), std::bad_alloc);
+  EXPECT_TRUE(EvaluatedHere(Tokens(3)));
+  PendingRequest pending;
+  ASSERT_TRUE(Submit(Tokens(3), &pending).ok());
+  EXPECT_TRUE(pending.Wait().ok());
+  engine_->Drain(absl::InfiniteDuration());
+}
+
+// A cancelled request that makes room for a caller's is answered.
+TEST_F(InlineEvaluationTest, WhoeverMakesRoomIsAnswered) {
+  const std::unique_ptr<Engine> engine =
+      Engine::Create({.threads = 1, .max_queue_requests = 1}, *AvailableKernelSets().front()).value();
+  std::vector<PendingRequest> pending;
+  for (int i = 0; i < 300; ++i) {
+    const auto token = std::make_shared<CancellationToken>();
+    PendingRequest cancelled;
+    const absl::Status admitted = engine->Encode(model_.loaded(), Tokens(3), token, cancelled.Callback());
+    token->Cancel();
+    if (admitted.ok()) pending.push_back(cancelled);
+    const auto result = engine->EncodeAndWait(model_.loaded(), Tokens(3));
+    EXPECT_TRUE(result.ok() || absl::IsResourceExhausted(result.status())) << result.status();
+  }
+  engine->Drain(absl::InfiniteDuration());
+  EXPECT_GT(pending.size(), 100u);
+  for (const PendingRequest& request : pending) ASSERT_TRUE(request.answered());
 }
 
 }  // namespace
