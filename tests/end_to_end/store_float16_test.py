@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import unittest
+from collections.abc import Callable
 from pathlib import Path
 
 from serving import PATIENCE, SHIPPED, SOURCE, Server, clean_environment, temporary_folder
@@ -34,6 +35,7 @@ def write_matrix(folder: Path, numbers: list[float]) -> None:
     data = struct.pack(f"<{len(numbers)}f", *numbers)
     text = json.dumps({"a.weight": {"dtype": "F32", "shape": [1, len(numbers)], "data_offsets": [0, len(data)]}}).encode()
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
+    (folder / "config.json").write_text("{}", encoding="utf-8")
 
 
 class StoreFloat16(unittest.TestCase):
@@ -72,14 +74,25 @@ class StoreFloat16(unittest.TestCase):
                 self.assertEqual(done.returncode, 1)
                 self.assertIn("a.weight: expected numbers of at most 65504, found " + found, done.stderr)
                 self.assertEqual((Path(folder) / "model.safetensors").read_bytes(), before)
-                self.assertEqual([path.name for path in Path(folder).iterdir()], ["model.safetensors"])
+                self.assertEqual(sorted(path.name for path in Path(folder).iterdir()), ["config.json", "model.safetensors"])
 
     def test_damaged_weights_are_refused(self) -> None:
+        def replace(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+            return lambda data: (length := struct.unpack_from("<Q", data)[0], text := data[8 : 8 + length].replace(old, new),
+                                 struct.pack("<Q", len(text)) + text + data[8 + length :])[2]
+
         for damage, expected in ((lambda data: data[:-1], "expected 12 bytes of numbers, found 11"),
                                  (lambda data: data[:-4] + struct.pack("<f", math.inf), "a.weight: expected finite numbers"),
-                                 (lambda data: data.replace(b"[1, 3]", b"[1, 2]"), "a.weight: expected [1, 2] numbers of F32"),
-                                 (lambda data: data.replace(b"shape", b"shade"), "expected a safetensors file"),
-                                 (lambda data: struct.pack("<Q", 2) + b"[]", "expected a safetensors file")):
+                                 (replace(b"[1, 3]", b"[1, 2]"), "a.weight: expected 8 bytes of numbers, found data_offsets [0, 12]"),
+                                 (replace(b"[1, 3]", b"[-1, -3]"), "a.weight: shape: expected a list of whole numbers"),
+                                 (replace(b"[1, 3]", b"5"), "a.weight: shape: expected a list of whole numbers, found 5"),
+                                 (replace(b"[0, 12]", b"[4, 16]"), "a.weight: data_offsets: expected to begin at 0"),
+                                 (replace(b"[0, 12]", b"[0, 12, 12]"), "found data_offsets [0, 12, 12]"),
+                                 (replace(b'[0, 12]', b'["0", 12]'), "a.weight: data_offsets: expected a list of whole numbers"),
+                                 (replace(b'"F32"', b'["F32"]'), "a.weight: expected a dtype of"),
+                                 (replace(b"shape", b"shade"), "a.weight: expected dtype, shape and data_offsets"),
+                                 (lambda data: struct.pack("<Q", 2) + b"[]", "expected a safetensors file"),
+                                 (lambda data: struct.pack("<Q", 200000) + b"[" * 200000, "expected a safetensors file")):
             with temporary_folder() as folder:
                 write_matrix(Path(folder), [1.0, 2.0, 3.0])
                 weights = Path(folder) / "model.safetensors"
@@ -87,6 +100,7 @@ class StoreFloat16(unittest.TestCase):
                 done = store(Path(folder), Path(folder) / "out")
                 self.assertEqual(done.returncode, 1, done.stderr)
                 self.assertIn(expected, done.stderr)
+                self.assertIn("model.safetensors", done.stderr)
                 self.assertNotIn("Traceback", done.stderr)
                 self.assertFalse((Path(folder) / "out").exists())
 
@@ -100,11 +114,24 @@ class StoreFloat16(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertEqual((out / "config.json").read_bytes(), (SHIPPED / "digits" / "1" / "config.json").read_bytes())
             self.assertFalse((out / "reference.monitor").exists())
-            self.assertIn("of other weights: old.monitor", done.stdout)
+            self.assertIn("unless they are of these weights: old.monitor", done.stdout)
+            again = store(out, out)
+            self.assertIn(": 0 of 29 tensors rounded", again.stdout)
+            self.assertNotIn("monitor", again.stdout)
+
+    def test_a_failed_write_leaves_nothing(self) -> None:
+        with temporary_folder() as folder:
+            write_matrix(Path(folder), [1.0])
+            (Path(folder) / "out" / "model.safetensors").mkdir(parents=True)
+            done = store(Path(folder), Path(folder) / "out")
+            self.assertEqual(done.returncode, 1)
+            self.assertEqual(sorted(path.name for path in (Path(folder) / "out").iterdir()), ["config.json", "model.safetensors"])
 
     def test_other_files_are_refused(self) -> None:
         with temporary_folder() as folder:
             self.assertEqual(store(Path(folder) / "nowhere", Path(folder) / "out").returncode, 1)
+            self.assertEqual(store(SHIPPED, Path(folder) / "out").returncode, 1)  # no model itself
+            (Path(folder) / "config.json").write_text("{}", encoding="utf-8")
             (Path(folder) / "model.safetensors").write_bytes(b"no weights")
             done = store(Path(folder), Path(folder) / "out")
             self.assertEqual(done.returncode, 1)
