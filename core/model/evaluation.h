@@ -54,8 +54,8 @@ struct AttentionTask {
   bool all_heads = false;
 };
 
-// The keys of a sequence that has one new token, found once for all layers: looked up again at each, a
-// quarter of the time of 256 generations' attention goes into following pointers.
+// The keys of a sequence that has one new token, found once for all layers: following pointers to them at
+// each would miss the cache. With the next sequence's fetched ahead, 256 words of g2p in 1/1.07 of the time.
 struct TokenKeys {
   // Of the only chunk. Who stores into it must have grown the sequence, which parted it from copies.
   KeyValueView view;

@@ -29,8 +29,8 @@ struct PieceOptions {
   bool Lists(size_t layer, Site site) const;
 };
 
-// Sign bits; most groups have few, and an allocation for each took a tenth of an encoder of d = 128 with 8
-// tokens.
+// Sign bits; most groups have few, and without an allocation for each an encoder of d = 128 with 8 tokens
+// answers with BITS in 1/1.03 of the time.
 using GateBits = absl::InlinedVector<uint8_t, 16>;
 
 struct PieceGroup {

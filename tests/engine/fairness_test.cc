@@ -13,20 +13,11 @@
 #include "gtest/gtest.h"
 #include "tests/engine/engine_runner.h"
 #include "tests/engine/pending_request.h"
+#include "tests/engine/tiny_models.h"
 #include "tests/testing/comparison.h"
 
 namespace splineserve::testing {
 namespace {
-
-constexpr char kEncoder[] = R"({
-  "model_type": "spline_transformer", "architecture": "encoder", "hidden_size": 6, "num_attention_heads": 2,
-  "intermediate_size": 9, "num_encoder_layers": 2, "input": {"kind": "tokens", "vocab_size": 7}})";
-
-// Without eos: it generates until a limit.
-constexpr char kDecoder[] = R"({
-  "model_type": "spline_transformer", "architecture": "decoder", "hidden_size": 6, "num_attention_heads": 2,
-  "intermediate_size": 9, "num_decoder_layers": 2, "input": {"kind": "tokens", "vocab_size": 7},
-  "head": {"kind": "linear", "size": 7}, "bos_token_id": 1})";
 
 // The first reading after Arm() holds its reader until Open(). A request with a deadline reads its clock
 // between layers, so its reader is the executor, at the start of a chunk.
@@ -100,8 +91,8 @@ class FairnessTest : public ::testing::Test {
     ASSERT_LE(engine_->stats().batches, 1u);
   }
 
-  const TestModel model_{kEncoder, ModelOptions{.seed = 1}};
-  const TestModel generator_{kDecoder, ModelOptions{.seed = 1}};
+  const TestModel model_{kTinyEncoder, ModelOptions{.seed = 1}};
+  const TestModel generator_{kTinyDecoder, ModelOptions{.seed = 1}};
   GateClock clock_;
   EngineOptions options_;
   std::unique_ptr<Engine> engine_;
