@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,21 +20,21 @@ namespace {
 // Every name that some build on some processor has.
 constexpr const char* kKnownNames[] = {"avx512", "avx2", "neon", "portable"};
 
-// The bit pattern of infinity: that of every finite magnitude is smaller.
+// The bit pattern of infinity: that of every finite magnitude is smaller, that of every NaN larger.
 constexpr int32_t kInfinityBits = 0x7F800000;
 static_assert(std::numeric_limits<float>::is_iec559);
 
 }  // namespace
 
 void GateState::Reset() {
-  std::fill_n(largest, kLaneBlock, 0);
+  std::fill_n(overflow, kLaneBlock, 0.0f);
   std::fill_n(smallest, kLaneBlock, kInfinityBits);
   open = 0;
 }
 
 void GateState::Merge(const GateState& other) {
   for (size_t l = 0; l < kLaneBlock; ++l) {
-    largest[l] = std::max(largest[l], other.largest[l]);
+    overflow[l] += other.overflow[l];
     smallest[l] = std::min(smallest[l], other.smallest[l]);
   }
   open += other.open;
@@ -42,7 +43,7 @@ void GateState::Merge(const GateState& other) {
 GateRow GateState::Summary(bool want_margin) const {
   GateRow row;
   row.open = open;
-  row.finite = *std::max_element(largest, largest + kLaneBlock) < kInfinityBits;
+  row.finite = std::accumulate(overflow, overflow + kLaneBlock, 0.0f) == 0;
   if (want_margin) row.margin = std::bit_cast<float>(*std::min_element(smallest, smallest + kLaneBlock));
   return row;
 }

@@ -57,11 +57,12 @@ struct GateRow {
 };
 
 // The running summary of one row's gates, for kernels that see the row piece by piece. Lane l sums up the
-// numbers that passed through lane l of a vector; magnitudes as bit patterns, which order like the magnitudes
-// themselves.
+// numbers that passed through lane l of a vector.
 struct alignas(64) GateState {
-  int32_t largest[kLaneBlock];   // infinity and NaN compare above every finite number
-  int32_t smallest[kLaneBlock];  // infinity until a margin was asked for
+  float overflow[kLaneBlock];  // the sum of 0 * argument: NaN from the first that is not finite on
+  // Magnitudes as bit patterns, which order like the magnitudes themselves; infinity until a margin was asked
+  // for.
+  int32_t smallest[kLaneBlock];
   uint32_t open;
 
   GateState() { Reset(); }
@@ -70,32 +71,6 @@ struct alignas(64) GateState {
   void Merge(const GateState& other);
   // margin is 0 unless wanted.
   GateRow Summary(bool want_margin) const;
-};
-
-// What a gated product does with its numbers.
-struct GateSpec {
-  bool square = false;  // relu2
-  bool want_margin = false;
-  // Gates of each row: columns past widths[r] are stored as zero and are no gates. Null: all columns.
-  const uint32_t* widths = nullptr;
-  // Null, or one pointer a row, null where nobody wants the row's bits: (width + 7) / 8 bytes as `gate`
-  // writes them.
-  uint8_t* const* bits = nullptr;
-  GateState* states = nullptr;  // one a row; added to
-};
-
-// ReLU attention of one query row, all heads. `keys` and `values` are those of head 0, float32, keys.outer =
-// values.inner = the keys seen, at most one panel of them; those of head h lie h * head_stride floats
-// further.
-struct TokenAttention {
-  const float* query = nullptr;  // [heads, keys.inner]
-  size_t heads = 0;
-  PackedView keys, values;
-  size_t head_stride = 0;
-  float scale = 1;
-  bool square = false;  // relu2
-  bool want_margin = false;
-  uint8_t* const* bits = nullptr;  // null, or one pointer a head, as in GateSpec
 };
 
 // The numbers above zero of several rows, as lists: what a sparse product reads. Row r's list starts at
@@ -111,6 +86,48 @@ struct OpenLists {
   size_t stride = 0;
   const uint32_t* starts = nullptr;  // OpenBlocks(inner) + 1 a row
   size_t starts_stride = 0;
+};
+// Where such lists are made.
+struct OpenListRoom {
+  uint32_t* index = nullptr;
+  float* value = nullptr;
+  size_t stride = 0;
+  uint32_t* starts = nullptr;
+  size_t starts_stride = 0;
+
+  OpenLists Rows(size_t first) const {
+    return {index + first * stride, value + first * stride, stride, starts + first * starts_stride,
+            starts_stride};
+  }
+};
+
+// What a gated product does with its numbers.
+struct GateSpec {
+  bool square = false;  // relu2
+  bool want_margin = false;
+  // Gates of each row: columns past widths[r] are stored as zero and are no gates. Null: all columns.
+  const uint32_t* widths = nullptr;
+  // Null, or one pointer a row, null where nobody wants the row's bits: (width + 7) / 8 bytes as `gate`
+  // writes them.
+  uint8_t* const* bits = nullptr;
+  GateState* states = nullptr;  // one a row; added to
+  // Null, or where the numbers of every row's open gates are listed, in the layout of list_open (which leaves
+  // out squares that underflowed to zero); `w` is then the whole matrix.
+  const OpenListRoom* lists = nullptr;
+};
+
+// ReLU attention of one query row, all heads. `keys` and `values` are those of head 0, float32, keys.outer =
+// values.inner = the keys seen, at most one panel of them; those of head h lie h * head_stride floats
+// further.
+struct TokenAttention {
+  const float* query = nullptr;  // [heads, keys.inner]
+  size_t heads = 0;
+  PackedView keys, values;
+  size_t head_stride = 0;
+  float scale = 1;
+  bool square = false;  // relu2
+  bool want_margin = false;
+  uint8_t* const* bits = nullptr;  // null, or one pointer a head, as in GateSpec
 };
 
 // A matrix and rows of low precision (low_precision.h makes them). The matrix's panels are those of

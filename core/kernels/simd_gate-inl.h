@@ -20,12 +20,9 @@ HWY_BEFORE_NAMESPACE();
 namespace splineserve {
 namespace HWY_NAMESPACE {
 
-using IntTag = hn::RebindToSigned<FloatTag>;
-using IntVector = hn::Vec<IntTag>;
-
 // Magnitudes of floats order like their bit patterns without the sign, as integers; infinity is the first
-// pattern that is not finite, and every NaN lies above it. So one integer maximum detects every overflow, and
-// an integer minimum that starts at infinity passes NaN over.
+// pattern that is not finite, and every NaN lies above it. So an integer minimum that starts at infinity
+// passes NaN over.
 inline constexpr int32_t kInfinityBits = 0x7F800000;
 
 HWY_INLINE IntVector Magnitude(FloatVector x) {
@@ -43,61 +40,79 @@ HWY_INLINE float FloatOfBits(int32_t bits) {
 // constructor that they imply without the target's instructions.)
 struct GateSummary {
   uint32_t open;
-  IntVector largest;
+  FloatVector overflow;
   IntVector smallest;
 };
 
-// Gates one vector and returns its sign bits, lane 0 lowest.
-template <bool kSquare, bool kMargin>
-HWY_INLINE uint32_t GateVector(FloatVector x, FloatVector& gated, GateSummary& seen) {
-  const FloatTag d;
-  const auto positive = hn::Gt(x, hn::Zero(d));  // false for NaN
-  gated = hn::IfThenElseZero(positive, x);
-  if constexpr (kSquare) gated = hn::Mul(gated, gated);
-  const IntVector magnitude = Magnitude(x);
-  seen.largest = hn::Max(seen.largest, magnitude);
-  if constexpr (kMargin) seen.smallest = hn::Min(seen.smallest, magnitude);
-  // Highway wants eight bytes to write to; the compiler keeps the mask in a register.
-  uint8_t bytes[8] = {};
-  hn::StoreMaskBits(d, positive, bytes);
-  return static_cast<uint32_t>(bytes[0]) | static_cast<uint32_t>(bytes[1]) << 8;
+HWY_INLINE bool AllWereFinite(const GateSummary& seen) {
+  return hn::GetLane(hn::SumOfLanes(FloatTag(), seen.overflow)) == 0;
 }
 
-// Gates the first `gates` of V vectors of a row, which start at a multiple of 8 columns unless they are fewer
-// than 8, and adds them to the row's summary. The numbers past them become zero. `bits`, if not null, is the
-// byte of the first column; `first_bit` its bit in there.
-template <size_t V, bool kMargin>
-HWY_INLINE void GateVectors(FloatVector (&x)[V], size_t gates, bool square, uint8_t* bits, size_t first_bit,
+// Lane 0 lowest.
+HWY_INLINE uint64_t BitsOf(FloatMask mask) {
+  // Highway wants eight bytes to write to; the compiler keeps the mask in a register. Not so if the bytes are
+  // put together one by one: the instructions for that took 7 % of a tile of 64-long chains.
+  uint8_t bytes[8] = {};
+  hn::StoreMaskBits(FloatTag(), mask, bytes);
+  if constexpr (kLanes <= 8) return bytes[0];
+  uint16_t bits;
+  std::memcpy(&bits, bytes, sizeof(bits));
+  return bits;
+}
+
+// Gates one vector and returns which lanes are open.
+template <bool kSquare, bool kMargin>
+HWY_INLINE FloatMask GateVector(FloatVector x, FloatVector& gated, GateSummary& seen) {
+  const FloatTag d;
+  const FloatMask positive = hn::Gt(x, hn::Zero(d));  // false for NaN
+  gated = hn::IfThenElseZero(positive, x);
+  if constexpr (kSquare) gated = hn::Mul(gated, gated);
+  // One instruction, fused or not.
+  seen.overflow = hn::MulAdd(x, hn::Zero(d), seen.overflow);
+  if constexpr (kMargin) seen.smallest = hn::Min(seen.smallest, Magnitude(x));
+  return positive;
+}
+
+// Gates V vectors of a row, adds them to the row's summary and says which lanes are open. The first `gates`
+// numbers are gates, with kAll all of them; the others become zero.
+template <size_t V, bool kMargin, bool kAll>
+HWY_INLINE void GateVectors(size_t gates, bool square, FloatVector (&x)[V], FloatMask (&open)[V],
                             GateState& state) {
   const FloatTag d;
   const IntTag di;
-  GateSummary seen = {0, hn::Load(di, state.largest), hn::Zero(di)};
+  GateSummary seen = {0, hn::Load(d, state.overflow), hn::Zero(di)};
   if constexpr (kMargin) seen.smallest = hn::Load(di, state.smallest);
-  uint64_t open = 0;
 #pragma GCC unroll 8
   for (size_t v = 0; v < V; ++v) {
-    FloatVector argument = x[v];
-    if (gates >= (v + 1) * kLanes) {
-      open |= uint64_t{GateVector<false, kMargin>(argument, x[v], seen)} << (v * kLanes);
-    } else {
-      const size_t count = gates > v * kLanes ? gates - v * kLanes : 0;
-      argument = hn::IfThenElseZero(hn::FirstN(d, count), argument);
-      const IntVector before = seen.smallest;
-      open |= uint64_t{GateVector<false, kMargin>(argument, x[v], seen)} << (v * kLanes);
-      if constexpr (kMargin) seen.smallest = hn::IfThenElse(hn::FirstN(di, count), seen.smallest, before);
+    const IntVector before = seen.smallest;
+    const size_t count = gates > v * kLanes ? HWY_MIN(gates - v * kLanes, kLanes) : 0;
+    if constexpr (!kAll) x[v] = hn::IfThenElseZero(hn::FirstN(d, count), x[v]);
+    open[v] = GateVector<false, kMargin>(x[v], x[v], seen);
+    if constexpr (kMargin && !kAll) {
+      seen.smallest = hn::IfThenElse(hn::FirstN(di, count), seen.smallest, before);
     }
-    if (square) x[v] = hn::Mul(x[v], x[v]);
   }
-  hn::Store(seen.largest, di, state.largest);
+  if (HWY_UNLIKELY(square)) {
+#pragma GCC unroll 8
+    for (size_t v = 0; v < V; ++v) x[v] = hn::Mul(x[v], x[v]);
+  }
+  hn::Store(seen.overflow, d, state.overflow);
   if constexpr (kMargin) hn::Store(seen.smallest, di, state.smallest);
-  state.open += static_cast<uint32_t>(hwy::PopCount(open));
-  if (bits != nullptr) {
-    if (V * kLanes % 8 == 0) {
-      std::memcpy(bits, &open, (gates + 7) / 8);
-    } else if (gates > 0) {  // tiles narrower than a byte: one lane a vector
-      const auto byte = static_cast<uint8_t>(open << first_bit);
-      bits[0] = first_bit == 0 ? byte : static_cast<uint8_t>(bits[0] | byte);
-    }
+}
+
+// Where the sign bits of a tile's row go: `gates` of them, the first of which is that of column `column`, a
+// multiple of 8 unless the tile is narrower than that.
+template <size_t kColumns>
+HWY_INLINE void StoreBits(uint64_t open, size_t column, size_t gates, uint8_t* bits) {
+  bits += column / 8;
+  if constexpr (kColumns % 8 != 0) {
+    if (gates == 0) return;
+    const auto byte = static_cast<uint8_t>(open << column % 8);
+    bits[0] = column % 8 == 0 ? byte : static_cast<uint8_t>(bits[0] | byte);
+  } else if (gates == kColumns) {
+    std::memcpy(bits, &open, kColumns / 8);
+  } else {
+    std::memcpy(bits, &open, (gates + 7) / 8);
   }
 }
 
@@ -105,14 +120,14 @@ template <bool kSquare, bool kMargin>
 HWY_INLINE GateRow GateRowOf(float* x, size_t n, uint8_t* bits) {
   const FloatTag d;
   const IntTag di;
-  GateSummary seen = {0, hn::Zero(di), hn::Set(di, kInfinityBits)};
+  GateSummary seen = {0, hn::Zero(FloatTag()), hn::Set(di, kInfinityBits)};
   size_t i = 0;
   // Sixteen numbers, two bytes of bits, at a time.
   for (; i + kLaneBlock <= n; i += kLaneBlock) {
-    uint32_t open = 0;
+    uint64_t open = 0;
     for (size_t lane = 0; lane < kLaneBlock; lane += kLanes) {
       FloatVector gated;
-      open |= GateVector<kSquare, kMargin>(hn::LoadU(d, x + i + lane), gated, seen) << lane;
+      open |= BitsOf(GateVector<kSquare, kMargin>(hn::LoadU(d, x + i + lane), gated, seen)) << lane;
       hn::StoreU(gated, d, x + i + lane);
     }
     seen.open += static_cast<uint32_t>(hwy::PopCount(open));
@@ -122,7 +137,7 @@ HWY_INLINE GateRow GateRowOf(float* x, size_t n, uint8_t* bits) {
     }
   }
   if (i < n) {
-    uint32_t open = 0;
+    uint64_t open = 0;
     for (size_t begin = i; begin < n; begin += kLanes) {
       const size_t count = HWY_MIN(n - begin, kLanes);
       FloatVector loaded = count == kLanes ? hn::LoadU(d, x + begin) : LoadFirst(x + begin, count);
@@ -130,7 +145,7 @@ HWY_INLINE GateRow GateRowOf(float* x, size_t n, uint8_t* bits) {
       // minimum.
       const IntVector before = seen.smallest;
       FloatVector gated;
-      open |= GateVector<kSquare, kMargin>(loaded, gated, seen) << (begin - i);
+      open |= BitsOf(GateVector<kSquare, kMargin>(loaded, gated, seen)) << (begin - i);
       if (count == kLanes) {
         hn::StoreU(gated, d, x + begin);
       } else {
@@ -146,7 +161,7 @@ HWY_INLINE GateRow GateRowOf(float* x, size_t n, uint8_t* bits) {
   }
   GateRow row;
   row.open = seen.open;
-  row.finite = hn::GetLane(hn::MaxOfLanes(di, seen.largest)) < kInfinityBits;
+  row.finite = AllWereFinite(seen);
   if constexpr (kMargin) row.margin = FloatOfBits(hn::GetLane(hn::MinOfLanes(di, seen.smallest)));
   return row;
 }

@@ -12,6 +12,7 @@
 #include "core/kernels/simd_gate-inl.h"
 #include "core/kernels/simd_kernels.h"
 #include "core/kernels/simd_low_precision-inl.h"
+#include "core/kernels/simd_open_list-inl.h"
 #include "core/kernels/simd_product-inl.h"
 #include "core/kernels/simd_sparse-inl.h"
 #include "core/kernels/simd_token_attention-inl.h"
@@ -32,24 +33,15 @@ inline constexpr char kName[] = "neon";
 #endif
 
 const KernelSet& Table() {
-  static constexpr KernelSet kTable = {kName,
-                                       kHardwareFma,
-                                       Product,
-                                       ContinueProduct,
-                                       GatedProduct,
-                                       ListOpen,
-                                       SparseProduct,
-                                       ContinueSparseProduct,
-                                       AttendToken,
-                                       LowPrecisionProduct,
-                                       RoundRow,
-                                       Gate,
-                                       AllFinite,
-                                       Add,
-                                       ScaleShift,
-                                       Expand,
-                                       ScaleAdd,
-                                       Divide};
+  static constexpr KernelSet kTable = {kName,         kHardwareFma,
+                                       Product,       ContinueProduct,
+                                       GatedProduct,  ListOpen,
+                                       SparseProduct, ContinueSparseProduct,
+                                       AttendToken,   LowPrecisionProduct,
+                                       RoundRow,      Gate,
+                                       AllFinite,     Add,
+                                       ScaleShift,    Expand,
+                                       ScaleAdd,      Divide};
   return kTable;
 }
 

@@ -1,5 +1,5 @@
-// Products that skip what closed gates multiply with zero: the open numbers of a row are listed once, then
-// each panel's accumulators walk the list. Included once for each target.
+// Products that skip what closed gates multiply with zero: each panel's accumulators walk the lists of open
+// numbers that simd_open_list-inl.h makes. Included once for each target.
 #if defined(SPLINESERVE_CORE_KERNELS_SIMD_SPARSE_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SPLINESERVE_CORE_KERNELS_SIMD_SPARSE_INL_H_
 #undef SPLINESERVE_CORE_KERNELS_SIMD_SPARSE_INL_H_
@@ -11,49 +11,12 @@
 #include <cstdint>
 
 #include "core/kernels/kernel_set.h"
-#include "core/kernels/simd_gate-inl.h"
 #include "core/kernels/simd_vector-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace splineserve {
 namespace HWY_NAMESPACE {
-
-// Appends the values above zero of one vector, and their places, which `places` holds lane by lane; writes a
-// whole vector to each list. Compressed in a register, then stored: on Zen 4 a compressing store is
-// microcoded and takes some 140 cycles.
-HWY_INLINE size_t AppendOpen(FloatVector x, IntVector places, uint32_t* index, float* value) {
-  const FloatTag d;
-  const IntTag di;
-  const auto open = hn::Gt(x, hn::Zero(d));
-  hn::StoreU(hn::Compress(x, open), d, value);
-  hn::StoreU(hn::Compress(places, hn::RebindMask(di, open)), di, reinterpret_cast<int32_t*>(index));
-  return hn::CountTrue(d, open);
-}
-
-inline size_t ListOpen(const float* x, size_t n, size_t inner, uint32_t* index, float* value,
-                       uint32_t* starts) {
-  const FloatTag d;
-  const IntTag di;
-  size_t count = 0;
-  const size_t blocks = OpenBlocks(inner);
-  // Counted upward in a register: hn::Iota(di, i) for a variable i takes 16 scalar stores, five times as long
-  // as all the rest.
-  IntVector places = hn::Iota(di, 0);
-  const IntVector step = hn::Set(di, static_cast<int32_t>(kLanes));
-  for (size_t b = 0; b < blocks; ++b) {
-    starts[b] = static_cast<uint32_t>(count);
-    size_t i = b * kOpenBlock;
-    const size_t end = HWY_MIN(n, i + kOpenBlock);
-    for (; i + kLanes <= end; i += kLanes) {
-      count += AppendOpen(hn::LoadU(d, x + i), places, index + count, value + count);
-      places = hn::Add(places, step);
-    }
-    if (i < end) count += AppendOpen(LoadFirst(x + i, end - i), places, index + count, value + count);
-  }
-  starts[blocks] = static_cast<uint32_t>(count);
-  return count;
-}
 
 // Of a cache line of 64 bytes.
 template <typename Weight>

@@ -48,7 +48,7 @@ HWY_INLINE void GateScores(const TokenAttention& a, size_t key, const FloatVecto
     const IntVector before = seen.smallest;
     if (count < kLanes) argument = hn::IfThenElseZero(hn::FirstN(d, count), argument);
     FloatVector weight;
-    keys.open |= uint64_t{GateVector<false, kMargin>(argument, weight, seen)} << first;
+    keys.open |= BitsOf(GateVector<false, kMargin>(argument, weight, seen)) << first;
     if constexpr (kMargin) {
       if (count < kLanes) seen.smallest = hn::IfThenElse(hn::FirstN(di, count), seen.smallest, before);
     }
@@ -145,7 +145,7 @@ HWY_NOINLINE void AttendHeads(const TokenAttention& a, size_t head, GateRow* gat
   GateSummary seen[H];
   OpenKeys keys[H];
   for (size_t h = 0; h < H; ++h) {
-    seen[h] = {0, hn::Zero(di), hn::Set(di, kInfinityBits)};
+    seen[h] = {0, hn::Zero(FloatTag()), hn::Set(di, kInfinityBits)};
     keys[h].open = 0;
   }
   for (size_t key = 0; key < a.keys.outer;) {
@@ -166,7 +166,7 @@ HWY_NOINLINE void AttendHeads(const TokenAttention& a, size_t head, GateRow* gat
   for (size_t h = 0; h < H; ++h) {
     GateRow& row = gates[head + h];
     row.open = static_cast<uint32_t>(hwy::PopCount(keys[h].open));
-    row.finite = hn::GetLane(hn::MaxOfLanes(di, seen[h].largest)) < kInfinityBits;
+    row.finite = AllWereFinite(seen[h]);
     row.margin = kMargin ? FloatOfBits(hn::GetLane(hn::MinOfLanes(di, seen[h].smallest))) : 0;
     uint8_t* bits = a.bits == nullptr ? nullptr : a.bits[head + h];
     if (bits != nullptr) std::memcpy(bits, &keys[h].open, (a.keys.outer + 7) / 8);

@@ -34,6 +34,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 // At most 16 lanes, so that a lane block of a panel is a whole number of vectors.
 using FloatTag = hn::CappedTag<float, kLaneBlock>;
 using FloatVector = hn::Vec<FloatTag>;
+using FloatMask = hn::Mask<FloatTag>;
+using IntTag = hn::RebindToSigned<FloatTag>;
+using IntVector = hn::Vec<IntTag>;
 // A constant: none of the compiled targets has vectors whose size is known only at run time.
 inline constexpr size_t kLanes = hn::MaxLanes(FloatTag());
 static_assert(kLaneBlock % kLanes == 0, "a panel's columns are whole vectors");

@@ -80,6 +80,8 @@ class Workspace {
     std::vector<uint8_t*> bits;
     std::vector<GateRow> gates;  // of each head
     OpenRows open;
+    // Whether most scores of the last block were sparse enough for lists; the next block will be like it.
+    bool scores_listed = false;
     AlignedBuffer<float> arguments;  // of one row of frozen gates
   };
   Worker& worker(size_t i) { return workers_[i]; }

@@ -92,9 +92,14 @@ class HeadBlock {
       if (passed != 0) PassOver(passed, scratch);
       passed = part.tokens;
       const MatrixView<float> scores(scratch.gated.data(), task_.rows, part.tokens);
-      const GateSpec spec = {config_.attention_activation == AttentionActivation::kRelu2, margins,
+      const GateSpec spec = {config_.attention_activation == AttentionActivation::kRelu2,
+                             margins,
                              stage_.causal ? scratch.widths.data() : nullptr,
-                             sink != nullptr ? scratch.bits.data() : nullptr, scratch.states.data()};
+                             sink != nullptr ? scratch.bits.data() : nullptr,
+                             scratch.states.data(),
+                             part.tokens < kMinListedKeys
+                                 ? nullptr
+                                 : scratch.open.Room(task_.rows, part.tokens, scratch.scores_listed)};
       evaluation_.kernels.gated_product(queries.data, queries.stride, task_.rows, part.keys, nullptr,
                                         config_.attention_scale, spec, scores.data, scores.stride);
       MultiplyOpen(scores, part, out, scratch);
@@ -134,8 +139,8 @@ class HeadBlock {
     }
     // The states count the gates of all chunks so far: so must the limit.
     const double counted = static_cast<double>(part.first + part.tokens) / static_cast<double>(part.tokens);
-    scratch.open.List(evaluation_.kernels, scores, scratch.states.data(),
-                      stage_.weights->sparse_below * counted);
+    scratch.scores_listed = scratch.open.List(evaluation_.kernels, scores, scratch.states.data(),
+                                              stage_.weights->sparse_below * counted);
     if (part.first == 0) {
       scratch.open.Multiply(evaluation_.kernels, part.values, nullptr, out);
     } else {

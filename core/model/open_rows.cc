@@ -8,19 +8,29 @@ void OpenRows::Reserve(size_t rows, size_t cols) {
   starts_.EnsureSize(rows * (OpenBlocks(cols) + 1));
 }
 
-void OpenRows::List(const KernelSet& kernels, MatrixView<const float> x, const GateState* states,
+const OpenListRoom* OpenRows::Room(size_t rows, size_t cols, bool mostly_listed) {
+  Reserve(rows, cols);
+  lists_ = {index_.data(), value_.data(), cols + kOpenListSlack, starts_.data(), OpenBlocks(cols) + 1};
+  listed_by_product_ = mostly_listed;
+  return mostly_listed ? &lists_ : nullptr;
+}
+
+bool OpenRows::List(const KernelSet& kernels, MatrixView<const float> x, const GateState* states,
                     double sparse_below) {
   x_ = x;
   states_ = states;
   limit_ = sparse_below * static_cast<double>(x.cols);
-  stride_ = x.cols + kOpenListSlack;
-  starts_stride_ = OpenBlocks(x.cols) + 1;
-  Reserve(x.rows, x.cols);
+  if (!listed_by_product_) Room(x.rows, x.cols, false);
+  size_t listed = 0;
   for (size_t r = 0; r < x.rows; ++r) {
     if (!Listed(r)) continue;
-    kernels.list_open(x.row(r), x.cols, x.cols, index_.data() + r * stride_, value_.data() + r * stride_,
-                      starts_.data() + r * starts_stride_);
+    ++listed;
+    if (listed_by_product_) continue;
+    kernels.list_open(x.row(r), x.cols, x.cols, lists_.index + r * lists_.stride,
+                      lists_.value + r * lists_.stride, lists_.starts + r * lists_.starts_stride);
   }
+  listed_by_product_ = false;
+  return 2 * listed > x.rows;
 }
 
 template <typename ListedRows, typename DenseRows>
@@ -29,9 +39,7 @@ void OpenRows::ForRuns(const ListedRows& listed, const DenseRows& dense) const {
     last = first + 1;
     while (last < x_.rows && Listed(last) == Listed(first)) ++last;
     if (Listed(first)) {
-      listed(first, last - first,
-             OpenLists{index_.data() + first * stride_, value_.data() + first * stride_, stride_,
-                       starts_.data() + first * starts_stride_, starts_stride_});
+      listed(first, last - first, lists_.Rows(first));
     } else {
       dense(first, last - first);
     }

@@ -19,9 +19,15 @@ class OpenRows {
   // Makes room for the lists of `rows` rows of `cols` numbers, so that List need not.
   void Reserve(size_t rows, size_t cols);
 
-  // Lists row r of x if fewer than sparse_below * x.cols of its gates are open (states[r].open). Rows hold
-  // gated numbers, >= 0. `x` and `states` must stay until the last Multiply.
-  void List(const KernelSet& kernels, MatrixView<const float> x, const GateState* states,
+  // Where a gated product can list `rows` rows of `cols` numbers while it makes them, for the List that
+  // follows; null where few rows are expected to be sparse: making lists costs the product up to 10 % of its
+  // time. `mostly_listed` is what List returned for rows like these.
+  const OpenListRoom* Room(size_t rows, size_t cols, bool mostly_listed);
+
+  // Lists row r of x, unless Room did, if fewer than sparse_below * x.cols of its gates are open
+  // (states[r].open). Rows hold gated numbers, >= 0. `x` and `states` must stay until the last Multiply.
+  // Returns whether most rows are listed.
+  bool List(const KernelSet& kernels, MatrixView<const float> x, const GateState* states,
             double sparse_below);
 
   // out = chain over k ascending of x[r][k] w(k, n) from bias: what KernelSet::product returns, bit for bit.
@@ -42,7 +48,8 @@ class OpenRows {
   double limit_ = 0;
   AlignedBuffer<uint32_t> index_, starts_;
   AlignedBuffer<float> value_;
-  size_t stride_ = 0, starts_stride_ = 0;
+  OpenListRoom lists_;
+  bool listed_by_product_ = false;
 };
 
 }  // namespace splineserve

@@ -40,18 +40,21 @@ class SparseTest : public ::testing::Test {
 
 // The lists of `rows` rows, in memory of exactly the size that the contract asks for.
 struct Lists {
-  Lists(const KernelSet& set, const std::vector<float>& x, size_t rows, size_t inner, size_t n)
+  Lists(size_t rows, size_t inner)
       : stride(inner + kOpenListSlack),
         starts_stride(OpenBlocks(inner) + 1),
         index(rows * stride),
         value(rows * stride),
-        starts(rows * starts_stride) {
+        starts(rows * starts_stride, 77) {}
+  Lists(const KernelSet& set, const std::vector<float>& x, size_t rows, size_t inner, size_t n)
+      : Lists(rows, inner) {
     for (size_t r = 0; r < rows; ++r) {
       counts.push_back(set.list_open(x.data() + r * inner, n, inner, index.data() + r * stride,
                                      value.data() + r * stride, starts.data() + r * starts_stride));
     }
   }
   OpenLists view() const { return {index.data(), value.data(), stride, starts.data(), starts_stride}; }
+  OpenListRoom room() { return {index.data(), value.data(), stride, starts.data(), starts_stride}; }
   size_t stride, starts_stride;
   std::vector<uint32_t> index;
   std::vector<float> value;
@@ -178,6 +181,26 @@ struct Expected {
   std::vector<std::vector<uint8_t>> bits;
 };
 
+// Row r's list names its open gates, a square that underflowed to zero among them.
+void ExpectListed(const Expected& expected, size_t r, size_t outer, size_t width, const Lists& lists) {
+  std::vector<uint32_t> index, starts;
+  std::vector<float> value;
+  for (size_t n = 0; n < outer; ++n) {
+    if (n % kOpenBlock == 0) starts.push_back(static_cast<uint32_t>(index.size()));
+    if (n >= width || (expected.bits[r][n / 8] >> n % 8 & 1) == 0) continue;
+    index.push_back(static_cast<uint32_t>(n));
+    value.push_back(expected.out[r * outer + n]);
+  }
+  starts.push_back(static_cast<uint32_t>(index.size()));
+  const auto list = [&](const auto& lists_of_rows, size_t stride, size_t count) {
+    return std::vector(lists_of_rows.begin() + r * stride, lists_of_rows.begin() + r * stride + count);
+  };
+  EXPECT_EQ(list(lists.index, lists.stride, index.size()), index) << r;
+  EXPECT_TRUE(BitsEqual(list(lists.value, lists.stride, value.size()).data(), value.data(), value.size()))
+      << r;
+  EXPECT_EQ(list(lists.starts, lists.starts_stride, starts.size()), starts) << r;
+}
+
 TEST_F(SparseTest, GatedProductEqualsProductThenGate) {
   for (WeightFormat format : kWeightFormats) {
     for (Values values : {Values::kNormal, Values::kWide}) {
@@ -233,6 +256,18 @@ TEST_F(SparseTest, GatedProductEqualsProductThenGate) {
                   ASSERT_EQ(bits[r], expected.bits[r]) << r;
                 }
               }
+
+              // Once more, with lists; bits go nowhere.
+              Lists lists(rows, outer);
+              const OpenListRoom room = lists.room();
+              std::fill(out.begin(), out.end(), -5.0f);
+              for (size_t r = 0; r < rows; ++r) states[r].Reset();
+              set->gated_product(
+                  x.data(), inner, rows, w.packed.view(), bias.data(), scale,
+                  {square, margin, cut ? widths.data() : nullptr, nullptr, states.data(), &room}, out.data(),
+                  outer);
+              ASSERT_TRUE(BitsEqual(out.data(), expected.out.data(), out.size()));
+              for (size_t r = 0; r < rows; ++r) ExpectListed(expected, r, outer, widths[r], lists);
             }
           }
         }
