@@ -41,6 +41,7 @@ absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadedModel::Load(const std::
   model->weights_.config = std::move(served);
   model->smoothing_ = options.smoothing;
   LowerPrecision(options.precision, model->weights_);
+  LinkMatrices(model->weights_);
   if (options.kernels != nullptr) MeasureCrossovers(*options.kernels, model->weights_);
   model->vocabulary_ = directory.vocabulary();
   model->target_vocabulary_ = directory.target_vocabulary();

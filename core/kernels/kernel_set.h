@@ -30,6 +30,22 @@ namespace splineserve {
 inline constexpr size_t kLaneBlock = 16;
 inline constexpr size_t kMaxPanelWidth = 64;
 
+// Where a matrix lies among those of its model, which are used one after the other, again and again: what a
+// product fetches ahead. Changes times, never a bit.
+struct WeightStretch {
+  const std::byte* data = nullptr;
+  size_t bytes = 0;                     // > 0
+  const WeightStretch* next = nullptr;  // goes round
+  size_t lead = 0;                      // how far ahead of its own use a product fetches, in bytes
+
+  // What is used `offset` bytes after the beginning of this one.
+  const std::byte* At(size_t offset) const {
+    const WeightStretch* stretch = this;
+    for (; offset >= stretch->bytes; stretch = stretch->next) offset -= stretch->bytes;
+    return stretch->data + offset;
+  }
+};
+
 struct PackedView {
   const void* data = nullptr;  // aligned to 64 bytes
   size_t inner = 0;            // length of a chain
@@ -37,10 +53,12 @@ struct PackedView {
   size_t panel_width = kLaneBlock;
   size_t panel_stride = 0;  // numbers from one panel to the next, >= inner * panel_width, a multiple of 16
   WeightFormat format = WeightFormat::kFloat32;
+  const WeightStretch* stretch = nullptr;  // null where it is not known or not all of it is used
 
   size_t panels() const { return (outer + panel_width - 1) / panel_width; }
   // The columns of panels [first, first + count) as a matrix of their own.
   PackedView Panels(size_t first, size_t count) const {
+    if (first == 0 && count == panels()) return *this;
     const size_t begin = first * panel_width;
     const size_t end = begin + count * panel_width < outer ? begin + count * panel_width : outer;
     const size_t skipped = first * panel_stride * BytesPerNumber(format);

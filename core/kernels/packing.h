@@ -43,7 +43,7 @@ class PackedMatrix {
   PackedView view() const { return view(inner_, outer_); }
   // The same with the chain cut to its first `inner` and the columns to the first `outer`.
   PackedView view(size_t inner, size_t outer) const {
-    return {buffer_.data(), inner, outer, panel_width_, panel_stride_, format_};
+    return {buffer_.data(), inner, outer, panel_width_, panel_stride_, format_, stretch_};
   }
 
   size_t inner() const { return inner_; }
@@ -51,6 +51,11 @@ class PackedMatrix {
   size_t panel_width() const { return panel_width_; }
   WeightFormat format() const { return format_; }
   size_t bytes() const { return buffer_.size(); }
+
+  // Says where the matrix lies among others. `stretch` must outlive it and start at the bytes that it holds.
+  void SetStretch(const WeightStretch* stretch) { stretch_ = stretch; }
+  const std::byte* data() const { return buffer_.data(); }
+  size_t panel_bytes() const { return panel_stride_ * BytesPerNumber(format_); }
 
   // x[0..inner()) = column n < outer(), expanded to float32.
   void Column(size_t n, float* x) const;
@@ -67,6 +72,7 @@ class PackedMatrix {
   AlignedBuffer<std::byte> buffer_;
   size_t inner_ = 0, outer_ = 0, panel_width_ = kLaneBlock, panel_stride_ = 0;
   WeightFormat format_ = WeightFormat::kFloat32;
+  const WeightStretch* stretch_ = nullptr;
 };
 
 }  // namespace splineserve

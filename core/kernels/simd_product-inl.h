@@ -45,29 +45,32 @@ struct ProductArguments {
   size_t panel_width;
 };
 
-// What a tile brings into the second-level cache while it multiplies, its share of the panel that is next:
-// from `ahead` and from `second` bytes further on, `step` bytes a k. Without it, weights that come from
-// memory take 16 rows on Zen 4 from 0.98 of the peak to 0.86.
+// What a tile brings into the second-level cache while it multiplies, its share of weights that are used
+// later: from `ahead` and from `second` bytes further on, `step` bytes a k. Without it, weights that come
+// from memory take 16 rows on Zen 4 from 0.98 of the peak to 0.86.
 struct Fetch {
   const char* ahead;
   size_t second;
   size_t step;
-  size_t share;  // bytes from one tile's `ahead` to the next's
+  size_t share;  // from one tile's `ahead` to the next's
 };
 
-// For `tiles` tiles that pass over panels of `bytes` bytes a k; `next` is the panel after theirs.
-HWY_INLINE Fetch FetchWith(size_t tiles, size_t inner, size_t bytes, const char* next) {
-  if (tiles < 2) return {next, 0, 0, 0};
+// What `tiles` tiles, which pass over the panel at `panel` together, fetch: as much as it holds, `bytes` a k.
+// With a stretch, what is used `offset` bytes after its beginning, else what lies behind the panel.
+HWY_INLINE Fetch FetchWith(size_t tiles, size_t inner, size_t bytes, const char* panel,
+                           const WeightStretch* stretch, size_t offset) {
+  if (tiles < 2) return {panel, 0, 0, 0};
   // Few tiles have little time for it, and the processor fetches faster where two streams ask: 16 rows 145 to
   // 153 instead of 129 to 141 GFLOP/s on an Emerald Rapids. With many tiles one is enough, and two take 256
   // words of g2p 1.02 times as long.
   constexpr size_t kFewTiles = 4;
   if (tiles > kFewTiles) {
     const size_t step = (bytes + tiles - 1) / tiles;
-    return {next, 64, step, step * inner};
+    return {panel + bytes * inner, 64, step, step * inner};
   }
   const size_t step = (bytes + 2 * tiles - 1) / (2 * tiles);
-  return {next, step * inner, step, 2 * step * inner};
+  return {stretch == nullptr ? panel + bytes * inner : reinterpret_cast<const char*>(stretch->At(offset)),
+          step * inner, step, 2 * step * inner};
 }
 
 // The part of one product that a tile computes: rows [row, row + R), columns [column, column + columns) of
@@ -249,11 +252,11 @@ HWY_INLINE void ProductRows(const ProductArguments& a, const TilePlace<Weight>& 
 // wait for the weights.
 template <TileEnd kEnd, typename Weight>
 HWY_INLINE void PanelTiles(const ProductArguments& a, size_t rows, size_t tiles, TilePlace<Weight> place) {
-  const char* const first_ahead = place.fetch.ahead;
+  const char* const ahead = place.fetch.ahead;
   for (size_t t = 0, r = 0; t < tiles; ++t) {
     const size_t count = (rows - r + (tiles - t) - 1) / (tiles - t);
     place.row = r;
-    place.fetch.ahead = first_ahead + t * place.fetch.share;
+    place.fetch.ahead = ahead + t * place.fetch.share;
     switch (count) {
       case 1:
         ProductRows<1, kEnd>(a, place);
@@ -307,7 +310,8 @@ HWY_INLINE void ProductTiles(const ProductArguments& a, size_t rows, const Packe
     // The panel stays in the second-level cache while all rows pass over it. The last panel fetches what lies
     // behind the matrix: as a rule the one that is used next (WeightPacker). A prefetch cannot fault.
     place.fetch = FetchWith(tiles, w.inner, w.panel_width * sizeof(Weight),
-                            reinterpret_cast<const char*>(place.w + (tiles > 1 ? w.panel_stride : 0)));
+                            reinterpret_cast<const char*>(place.w), w.stretch,
+                            w.stretch == nullptr ? 0 : w.stretch->lead + p * w.panel_stride * sizeof(Weight));
     if constexpr (sizeof(Weight) < sizeof(float)) {
       if (tiles >= kExpandTiles && w.inner <= kExpandInner) {
         ExpandedPanelTiles<kEnd>(a, rows, tiles, place);

@@ -76,7 +76,8 @@ struct ModelWeights {
   Precision precision = Precision::kFloat32;
   std::optional<StackWeights> encoder;
   std::optional<StackWeights> decoder;
-  std::optional<AffineMap> head;  // d -> head.size
+  std::optional<AffineMap> head;         // d -> head.size
+  std::vector<WeightStretch> stretches;  // of the matrices, once they are linked
 };
 
 // Makes a model's weights, in pieces of some hundred kilobytes that any threads may run at once:
@@ -114,6 +115,10 @@ class WeightPacker {
 // Rounds every affine map to `precision` and gives its exact weights back. One map after the other, so that
 // the peak grows by one of them at most.
 void LowerPrecision(Precision precision, ModelWeights& weights);
+
+// Tells every matrix which one is used after it (WeightStretch): the encoder's go round, and the decoder's
+// with the head's. `weights` must stay where they are.
+void LinkMatrices(ModelWeights& weights);
 
 // Measures for every shape of a map behind gates where sparse products win (crossover.h).
 void MeasureCrossovers(const KernelSet& kernels, ModelWeights& weights);
