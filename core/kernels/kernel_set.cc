@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
-#include <numeric>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,7 +42,8 @@ void GateState::Merge(const GateState& other) {
 GateRow GateState::Summary(bool want_margin) const {
   GateRow row;
   row.open = open;
-  row.finite = std::accumulate(overflow, overflow + kLaneBlock, 0.0f) == 0;
+  // Not their sum: sixteen additions that wait for each other took 1 % of an encoder of d = 128.
+  for (float lane : overflow) row.finite &= lane == 0;
   if (want_margin) row.margin = std::bit_cast<float>(*std::min_element(smallest, smallest + kLaneBlock));
   return row;
 }
