@@ -42,8 +42,10 @@ void GateState::Merge(const GateState& other) {
 GateRow GateState::Summary(bool want_margin) const {
   GateRow row;
   row.open = open;
-  // Not their sum: sixteen additions that wait for each other took 1 % of an encoder of d = 128.
-  for (float lane : overflow) row.finite &= lane == 0;
+  // Zeros of either sign, or NaN. Sixteen additions or comparisons take 1 to 5 % of small encoders.
+  uint32_t bits = 0;
+  for (float lane : overflow) bits |= std::bit_cast<uint32_t>(lane);
+  row.finite = bits << 1 == 0;
   if (want_margin) row.margin = std::bit_cast<float>(*std::min_element(smallest, smallest + kLaneBlock));
   return row;
 }

@@ -22,14 +22,6 @@
 
 namespace splineserve {
 
-// The right operand of a product, packed: `outer` columns (outputs, or keys) in panels of `panel_width`, each
-// panel k-major, so that a microkernel streams it. Element (k, n) lies at
-//   data[(n / panel_width) * panel_stride + k * panel_width + n % panel_width]
-// as a number of `format`. panel_width is a multiple of kLaneBlock and at most kMaxPanelWidth; columns past
-// `outer` hold anything, finite or not: no output depends on them. See packing.h for makers.
-inline constexpr size_t kLaneBlock = 16;
-inline constexpr size_t kMaxPanelWidth = 64;
-
 // Where a matrix lies among those of its model, which are used one after the other, again and again: what a
 // product fetches ahead. Changes times, never a bit.
 struct WeightStretch {
@@ -45,6 +37,14 @@ struct WeightStretch {
     return stretch->data + offset;
   }
 };
+
+// The right operand of a product, packed: `outer` columns (outputs, or keys) in panels of `panel_width`, each
+// panel k-major, so that a microkernel streams it. Element (k, n) lies at
+//   data[(n / panel_width) * panel_stride + k * panel_width + n % panel_width]
+// as a number of `format`. panel_width is a multiple of kLaneBlock and at most kMaxPanelWidth; columns past
+// `outer` hold anything, finite or not: no output depends on them. See packing.h for makers.
+inline constexpr size_t kLaneBlock = 16;
+inline constexpr size_t kMaxPanelWidth = 64;
 
 struct PackedView {
   const void* data = nullptr;  // aligned to 64 bytes
@@ -130,7 +130,7 @@ struct GateSpec {
   uint8_t* const* bits = nullptr;
   GateState* states = nullptr;  // one a row; added to
   // Null, or where the numbers of every row's open gates are listed, in the layout of list_open (which leaves
-  // out squares that underflowed to zero); `w` is then the whole matrix.
+  // out squares that underflowed to zero); `w` is then the whole matrix, of one column at least.
   const OpenListRoom* lists = nullptr;
 };
 

@@ -43,7 +43,8 @@ class PackedMatrix {
   PackedView view() const { return view(inner_, outer_); }
   // The same with the chain cut to its first `inner` and the columns to the first `outer`.
   PackedView view(size_t inner, size_t outer) const {
-    return {buffer_.data(), inner, outer, panel_width_, panel_stride_, format_, stretch_};
+    const bool whole = inner == inner_ && outer == outer_;
+    return {buffer_.data(), inner, outer, panel_width_, panel_stride_, format_, whole ? stretch_ : nullptr};
   }
 
   size_t inner() const { return inner_; }

@@ -67,7 +67,7 @@ HWY_INLINE FloatMask GateVector(FloatVector x, FloatVector& gated, GateSummary& 
   const FloatMask positive = hn::Gt(x, hn::Zero(d));  // false for NaN
   gated = hn::IfThenElseZero(positive, x);
   if constexpr (kSquare) gated = hn::Mul(gated, gated);
-  // One instruction, fused or not.
+  // 0 * x is exact, so that it does not matter whether this is fused.
   seen.overflow = hn::MulAdd(x, hn::Zero(d), seen.overflow);
   if constexpr (kMargin) seen.smallest = hn::Min(seen.smallest, Magnitude(x));
   return positive;
@@ -105,12 +105,12 @@ HWY_INLINE void GateVectors(size_t gates, bool square, FloatVector (&x)[V], Floa
 template <size_t kColumns>
 HWY_INLINE void StoreBits(uint64_t open, size_t column, size_t gates, uint8_t* bits) {
   bits += column / 8;
-  if constexpr (kColumns % 8 != 0) {
+  if constexpr (kColumns < 8) {
     if (gates == 0) return;
     const auto byte = static_cast<uint8_t>(open << column % 8);
     bits[0] = column % 8 == 0 ? byte : static_cast<uint8_t>(bits[0] | byte);
   } else if (gates == kColumns) {
-    std::memcpy(bits, &open, kColumns / 8);
+    std::memcpy(bits, &open, (kColumns + 7) / 8);
   } else {
     std::memcpy(bits, &open, (gates + 7) / 8);
   }

@@ -33,15 +33,24 @@ inline constexpr char kName[] = "neon";
 #endif
 
 const KernelSet& Table() {
-  static constexpr KernelSet kTable = {kName,         kHardwareFma,
-                                       Product,       ContinueProduct,
-                                       GatedProduct,  ListOpen,
-                                       SparseProduct, ContinueSparseProduct,
-                                       AttendToken,   LowPrecisionProduct,
-                                       RoundRow,      Gate,
-                                       AllFinite,     Add,
-                                       ScaleShift,    Expand,
-                                       ScaleAdd,      Divide};
+  static constexpr KernelSet kTable = {kName,
+                                       kHardwareFma,
+                                       Product,
+                                       ContinueProduct,
+                                       GatedProduct,
+                                       ListOpen,
+                                       SparseProduct,
+                                       ContinueSparseProduct,
+                                       AttendToken,
+                                       LowPrecisionProduct,
+                                       RoundRow,
+                                       Gate,
+                                       AllFinite,
+                                       Add,
+                                       ScaleShift,
+                                       Expand,
+                                       ScaleAdd,
+                                       Divide};
   return kTable;
 }
 

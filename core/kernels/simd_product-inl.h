@@ -55,22 +55,27 @@ struct Fetch {
   size_t share;  // from one tile's `ahead` to the next's
 };
 
-// What `tiles` tiles, which pass over the panel at `panel` together, fetch: as much as it holds, `bytes` a k.
-// With a stretch, what is used `offset` bytes after its beginning, else what lies behind the panel.
-HWY_INLINE Fetch FetchWith(size_t tiles, size_t inner, size_t bytes, const char* panel,
-                           const WeightStretch* stretch, size_t offset) {
-  if (tiles < 2) return {panel, 0, 0, 0};
+// What `tiles` tiles, which pass over panel `p` together, fetch, as much as it holds: what the model uses
+// next where that is known and the tiles are few, else what lies behind the panel. That is the next panel,
+// and behind the last one as a rule the matrix that is used next (WeightPacker). A prefetch cannot fault.
+template <typename Weight>
+HWY_INLINE Fetch FetchWith(size_t tiles, const PackedView& w, size_t p) {
+  const size_t stride = w.panel_stride * sizeof(Weight), bytes = w.panel_width * sizeof(Weight);
+  const char* const next = static_cast<const char*>(w.data) + (p + 1) * stride;
+  if (tiles < 2) return {static_cast<const char*>(w.data), 0, 0, 0};
   // Few tiles have little time for it, and the processor fetches faster where two streams ask: 16 rows 145 to
   // 153 instead of 129 to 141 GFLOP/s on an Emerald Rapids. With many tiles one is enough, and two take 256
   // words of g2p 1.02 times as long.
   constexpr size_t kFewTiles = 4;
   if (tiles > kFewTiles) {
     const size_t step = (bytes + tiles - 1) / tiles;
-    return {panel + bytes * inner, 64, step, step * inner};
+    return {next, 64, step, step * w.inner};
   }
   const size_t step = (bytes + 2 * tiles - 1) / (2 * tiles);
-  return {stretch == nullptr ? panel + bytes * inner : reinterpret_cast<const char*>(stretch->At(offset)),
-          step * inner, step, 2 * step * inner};
+  const char* const ahead = w.stretch == nullptr
+                                ? next
+                                : reinterpret_cast<const char*>(w.stretch->At(w.stretch->lead + p * stride));
+  return {ahead, step * w.inner, step, 2 * step * w.inner};
 }
 
 // The part of one product that a tile computes: rows [row, row + R), columns [column, column + columns) of
@@ -307,11 +312,8 @@ HWY_INLINE void ProductTiles(const ProductArguments& a, size_t rows, const Packe
     place.column = p * w.panel_width;
     place.columns = HWY_MIN(w.outer - place.column, w.panel_width);
     place.bias = bias != nullptr ? bias + place.column : nullptr;
-    // The panel stays in the second-level cache while all rows pass over it. The last panel fetches what lies
-    // behind the matrix: as a rule the one that is used next (WeightPacker). A prefetch cannot fault.
-    place.fetch = FetchWith(tiles, w.inner, w.panel_width * sizeof(Weight),
-                            reinterpret_cast<const char*>(place.w), w.stretch,
-                            w.stretch == nullptr ? 0 : w.stretch->lead + p * w.panel_stride * sizeof(Weight));
+    // The panel stays in the second-level cache while all rows pass over it.
+    place.fetch = FetchWith<Weight>(tiles, w, p);
     if constexpr (sizeof(Weight) < sizeof(float)) {
       if (tiles >= kExpandTiles && w.inner <= kExpandInner) {
         ExpandedPanelTiles<kEnd>(a, rows, tiles, place);

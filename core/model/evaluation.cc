@@ -23,11 +23,16 @@ constexpr size_t kNormWork = 8;
 
 size_t CeilDiv(size_t a, size_t b) { return (a + b - 1) / b; }
 
-// Rows that pass over a matrix together: a quarter of the second-level cache, so that they stay there while
-// the panels go by. All 2,048 rows of 512 at once take 1.02 times as long.
-size_t RowsPerPass(size_t inner) {
-  const size_t rows = SecondLevelCacheBytes() / 4 / (std::max<size_t>(inner, 1) * sizeof(float));
-  return std::max<size_t>(rows / kRowBlock, 1) * kRowBlock;
+// How many of `rows` rows pass over a matrix together, in even shares: about a quarter of the second-level
+// cache, so that they stay there while the panels go by. All 2,048 rows of 512 at once take 1.02 times as
+// long. Of longer rows still some, or the weights would be read too often.
+size_t RowsPerPass(size_t rows, size_t inner) {
+  constexpr size_t kLeast = 72;
+  if (rows <= kLeast) return kLeast;
+  const size_t most =
+      std::max(kLeast, SecondLevelCacheBytes() / 4 / (std::max<size_t>(inner, 1) * sizeof(float)));
+  const size_t passes = CeilDiv(rows, most);
+  return CeilDiv(CeilDiv(rows, passes), kRowBlock) * kRowBlock;
 }
 
 }  // namespace
@@ -81,7 +86,7 @@ void Evaluation::Apply(const AffineMap& map, MatrixView<const float> x, MatrixVi
     Split(x.rows, w.inner, w.panels(), w.panel_width, [&](const Part& part) {
       const size_t column = part.first_panel * w.panel_width;
       const PackedView panels = w.Panels(part.first_panel, part.panels);
-      const size_t pass = RowsPerPass(w.inner);
+      const size_t pass = RowsPerPass(part.rows, w.inner);
       for (size_t row = part.first_row, end = row + part.rows; row < end; row += pass) {
         kernels.product(x.row(row), x.stride, std::min(pass, end - row), panels,
                         bias == nullptr ? nullptr : bias + column, 1.0f, out.row(row) + column, out.stride);

@@ -80,7 +80,7 @@ class Workspace {
     std::vector<uint8_t*> bits;
     std::vector<GateRow> gates;  // of each head
     OpenRows open;
-    // Whether most scores of the last block were sparse enough for lists; the next block will be like it.
+    // Whether most scores that this worker saw last were sparse enough for lists: the next will be like them.
     bool scores_listed = false;
     AlignedBuffer<float> arguments;  // of one row of frozen gates
   };

@@ -158,8 +158,8 @@ class WeightPacker::Plan {
 
   void AddAttention(const std::string& prefix, AttentionWeights* attention) {
     AddNorm(absl::StrCat(prefix, "_norm"), &attention->norm);
-    // In the order of their use, so that a product fetches the first panel of the next one
-    // (simd_product-inl.h).
+    // In the order of their use, so that a product fetches the first panel of the next one where it is not
+    // told which that is (simd_product-inl.h, LinkMatrices).
     AddAffine(absl::StrCat(prefix, ".k_proj"), &attention->key);
     AddAffine(absl::StrCat(prefix, ".v_proj"), &attention->value);
     AddAffine(absl::StrCat(prefix, ".q_proj"), &attention->query);
@@ -292,44 +292,54 @@ void LowerPrecision(Precision precision, ModelWeights& weights) {
       [](AttentionWeights&) {});
 }
 
+namespace {
+
 // How far ahead of their use weights are fetched: a panel where it is longer than this. Panels of `down` are
 // longer than those of `up`, whose last one would leave most of the next unfetched: 8 tokens of d = 128 take
 // 95 us with 128 KiB, 101 with 64, 102 with a panel, 97 with 256.
 constexpr size_t kFetchLead = size_t{128} << 10;
 
-void LinkMatrices(ModelWeights& weights) {
-  std::vector<PackedMatrix*> matrices;  // of encoder, decoder and head, each in the order of their use
-  std::vector<size_t> ends;             // of the ways round: the encoder's, then the rest
+// In the order of their use.
+std::vector<PackedMatrix*> MatricesOf(StackWeights& stack, AffineMap* head) {
+  std::vector<PackedMatrix*> matrices;
   const auto add = [&](AffineMap& map) {
     if (map.weight.bytes() != 0) matrices.push_back(&map.weight);
   };
-  const auto add_attention = [&](AttentionWeights& site) {
-    for (AffineMap* map : {&site.key, &site.value, &site.query, &site.output}) add(*map);
-  };
-  for (std::optional<StackWeights>* stack : {&weights.encoder, &weights.decoder}) {
-    if (stack->has_value()) {
-      for (LayerWeights& layer : (*stack)->layers) {
-        add_attention(layer.self_attention);
-        if (layer.cross_attention.has_value()) add_attention(*layer.cross_attention);
-        add(layer.feed_forward.up);
-        add(layer.feed_forward.down);
-      }
+  for (LayerWeights& layer : stack.layers) {
+    AttentionWeights& self = layer.self_attention;
+    for (AffineMap* map : {&self.key, &self.value, &self.query, &self.output}) add(*map);
+    if (layer.cross_attention.has_value()) {
+      for (AffineMap* map : {&layer.cross_attention->query, &layer.cross_attention->output}) add(*map);
     }
-    ends.push_back(matrices.size());
+    add(layer.feed_forward.up);
+    add(layer.feed_forward.down);
   }
-  if (weights.head.has_value()) add(*weights.head);
-  ends.back() = matrices.size();
+  if (head != nullptr) add(*head);
+  return matrices;
+}
 
-  weights.stretches.resize(matrices.size());
-  size_t first = 0;
-  for (const size_t end : ends) {
-    for (size_t i = first; i < end; ++i) {
-      weights.stretches[i] = {matrices[i]->data(), matrices[i]->bytes(),
-                              &weights.stretches[i + 1 < end ? i + 1 : first],
-                              std::max(kFetchLead, matrices[i]->panel_bytes())};
-      matrices[i]->SetStretch(&weights.stretches[i]);
+}  // namespace
+
+void LinkMatrices(ModelWeights& weights) {
+  AffineMap* const head = weights.head.has_value() ? &*weights.head : nullptr;
+  std::vector<std::vector<PackedMatrix*>> rounds;
+  if (weights.encoder.has_value()) {
+    rounds.push_back(MatricesOf(*weights.encoder, weights.decoder.has_value() ? nullptr : head));
+  }
+  if (weights.decoder.has_value()) rounds.push_back(MatricesOf(*weights.decoder, head));
+
+  weights.stretches.clear();
+  for (const auto& matrices : rounds) {
+    size_t bytes = 0;
+    for (const PackedMatrix* matrix : matrices) bytes += matrix->bytes();
+    // All of it is in the caches anyway, and looking up what is so far ahead would go round and round.
+    if (bytes <= 2 * kFetchLead) continue;
+    std::vector<WeightStretch>& stretches = weights.stretches.emplace_back(matrices.size());
+    for (size_t i = 0; i < matrices.size(); ++i) {
+      stretches[i] = {matrices[i]->data(), matrices[i]->bytes(), &stretches[(i + 1) % matrices.size()],
+                      std::max(kFetchLead, matrices[i]->panel_bytes())};
+      matrices[i]->SetStretch(&stretches[i]);
     }
-    first = end;
   }
 }
 

@@ -76,8 +76,8 @@ struct ModelWeights {
   Precision precision = Precision::kFloat32;
   std::optional<StackWeights> encoder;
   std::optional<StackWeights> decoder;
-  std::optional<AffineMap> head;         // d -> head.size
-  std::vector<WeightStretch> stretches;  // of the matrices, once they are linked
+  std::optional<AffineMap> head;                      // d -> head.size
+  std::vector<std::vector<WeightStretch>> stretches;  // of each round of matrices, once they are linked
 };
 
 // Makes a model's weights, in pieces of some hundred kilobytes that any threads may run at once:
@@ -116,8 +116,10 @@ class WeightPacker {
 // the peak grows by one of them at most.
 void LowerPrecision(Precision precision, ModelWeights& weights);
 
-// Tells every matrix which one is used after it (WeightStretch): the encoder's go round, and the decoder's
-// with the head's. `weights` must stay where they are.
+// Tells every matrix which one is used after it (WeightStretch): those of a stack and of the head that
+// follows it go round, from evaluation to evaluation or from token to token. Not those that make keys and
+// values of a memory, once a source, nor a model's that is small beside what is fetched ahead. After
+// LowerPrecision; no matrix may be replaced afterwards.
 void LinkMatrices(ModelWeights& weights);
 
 // Measures for every shape of a map behind gates where sparse products win (crossover.h).

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -136,6 +137,38 @@ void TokenAttentionOf(benchmark::State& state, const KernelSet* set, size_t toke
   }
 }
 
+// Scores of 36 queries with 2,048 keys, some 10 % of them open, and their lists: made by the product, by a
+// pass over the scores afterwards, or not at all.
+enum class Lists { kNone, kByProduct, kAfterwards };
+void Scores(benchmark::State& state, const KernelSet* set, Lists lists) {
+  constexpr size_t kRows = 36, kDim = 64, kKeys = 2048, kStride = kKeys + kOpenListSlack;
+  const AlignedBuffer<float> query = Numbers(kRows * kDim, 6), memory = Numbers(kDim * kKeys, 7);
+  const PackedView keys = {memory.data(), kDim, kKeys, kMaxPanelWidth, kDim * kMaxPanelWidth};
+  AlignedBuffer<float> scores(kRows * kKeys), value(kRows * kStride);
+  AlignedBuffer<uint32_t> index(kRows * kStride), starts(kRows * (OpenBlocks(kKeys) + 1));
+  const OpenListRoom room = {index.data(), value.data(), kStride, starts.data(), OpenBlocks(kKeys) + 1};
+  // A bias closes all scores but the highest tenth of a first run.
+  std::vector<float> bias(kKeys), first(kRows * kKeys);
+  set->product(query.data(), kDim, kRows, keys, nullptr, 1, first.data(), kKeys);
+  const auto tenth = first.begin() + static_cast<std::ptrdiff_t>(first.size() * 9 / 10);
+  std::nth_element(first.begin(), tenth, first.end());
+  std::fill(bias.begin(), bias.end(), -*tenth);
+  AlignedBuffer<GateState> states(kRows);
+  GateSpec spec;
+  spec.states = states.data();
+  if (lists == Lists::kByProduct) spec.lists = &room;
+  for (auto _ : state) {
+    for (size_t r = 0; r < kRows; ++r) states[r].Reset();
+    set->gated_product(query.data(), kDim, kRows, keys, bias.data(), 1, spec, scores.data(), kKeys);
+    for (size_t r = 0; lists == Lists::kAfterwards && r < kRows; ++r) {
+      set->list_open(scores.data() + r * kKeys, kKeys, kKeys, index.data() + r * kStride,
+                     value.data() + r * kStride, starts.data() + r * (OpenBlocks(kKeys) + 1));
+    }
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(kRows * kKeys));
+}
+
 void ExpandRow(benchmark::State& state, const KernelSet* set, WeightFormat format) {
   constexpr size_t kNumbers = 160;
   const std::vector<uint16_t> row(kNumbers, 0x3c00);
@@ -167,6 +200,10 @@ void Register() {
             ->UseManualTime();
       }
     }
+    benchmark::RegisterBenchmark(("scores/" + target).c_str(), Scores, set, Lists::kNone);
+    benchmark::RegisterBenchmark(("scores/" + target + "/listed").c_str(), Scores, set, Lists::kByProduct);
+    benchmark::RegisterBenchmark(("scores/" + target + "/listed_afterwards").c_str(), Scores, set,
+                                 Lists::kAfterwards);
     struct Format {
       WeightFormat format;
       const char* suffix;

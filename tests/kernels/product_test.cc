@@ -63,10 +63,18 @@ std::string Describe(const KernelSet& set, const Case& c) {
   testing::ScalarProduct(x_view, {w.numbers.data(), c.outer, c.inner}, bias_or_null, c.scale,
                          {expected.data() + c.out_shift, c.rows, c.outer, out_stride});
 
+  // Every second time the product knows what is used next: first a little of something else, then itself
+  // again.
+  PackedView view = w.packed.view();
+  const std::vector<std::byte> next(100);
+  WeightStretch stretches[2] = {{w.packed.data(), w.packed.bytes(), &stretches[1], 5000},
+                                {next.data(), next.size(), &stretches[0], 5000}};
+  if (seed % 2 == 0 && w.packed.bytes() != 0) view.stretch = &stretches[0];
+
   for (const KernelSet* set : AvailableKernelSets()) {
     std::vector<float> actual(expected.size(), kGuard);
-    set->product(x_view.data, x_stride, c.rows, w.packed.view(), bias_or_null, c.scale,
-                 actual.data() + c.out_shift, out_stride);
+    set->product(x_view.data, x_stride, c.rows, view, bias_or_null, c.scale, actual.data() + c.out_shift,
+                 out_stride);
     const ::testing::AssertionResult same = BitsEqual(actual.data(), expected.data(), expected.size());
     if (!same)
       return ::testing::AssertionFailure()

@@ -204,7 +204,8 @@ void ExpectListed(const Expected& expected, size_t r, size_t outer, size_t width
 TEST_F(SparseTest, GatedProductEqualsProductThenGate) {
   for (WeightFormat format : kWeightFormats) {
     for (Values values : {Values::kNormal, Values::kWide}) {
-      for (size_t outer : {1, 7, 8, 16, 17, 31, 40, 63, 64, 65, 100, 127, 128, 129, 200}) {
+      for (size_t outer :
+           {1, 7, 8, 10, 12, 16, 17, 26, 31, 40, 44, 48, 63, 64, 65, 100, 127, 128, 129, 200}) {
         for (size_t rows : {1, 2, 3, 5, 6, 7, 13}) {
           for (int variant = 0; variant < 8; ++variant) {
             const bool square = (variant & 1) != 0, margin = (variant & 2) != 0, cut = (variant & 4) != 0;
@@ -257,17 +258,29 @@ TEST_F(SparseTest, GatedProductEqualsProductThenGate) {
                 }
               }
 
-              // Once more, with lists; bits go nowhere.
+              // Once more, with lists.
               Lists lists(rows, outer);
               const OpenListRoom room = lists.room();
               std::fill(out.begin(), out.end(), -5.0f);
-              for (size_t r = 0; r < rows; ++r) states[r].Reset();
+              for (size_t r = 0; r < rows; ++r) {
+                states[r].Reset();
+                std::fill(bits[r].begin(), bits[r].end(), uint8_t{0xA5});
+              }
               set->gated_product(
                   x.data(), inner, rows, w.packed.view(), bias.data(), scale,
-                  {square, margin, cut ? widths.data() : nullptr, nullptr, states.data(), &room}, out.data(),
-                  outer);
+                  {square, margin, cut ? widths.data() : nullptr, pointers.data(), states.data(), &room},
+                  out.data(), outer);
               ASSERT_TRUE(BitsEqual(out.data(), expected.out.data(), out.size()));
-              for (size_t r = 0; r < rows; ++r) ExpectListed(expected, r, outer, widths[r], lists);
+              for (size_t r = 0; r < rows; ++r) {
+                const GateRow row = states[r].Summary(margin);
+                ASSERT_EQ(row.open, expected.rows[r].open) << r;
+                ASSERT_EQ(row.finite, expected.rows[r].finite) << r;
+                ASSERT_EQ(row.margin, expected.rows[r].margin) << r;
+                if (r != 3) {
+                  ASSERT_EQ(bits[r], expected.bits[r]) << r;
+                }
+                ExpectListed(expected, r, outer, widths[r], lists);
+              }
             }
           }
         }
