@@ -48,18 +48,6 @@ HWY_INLINE bool AllWereFinite(const GateSummary& seen) {
   return hn::GetLane(hn::SumOfLanes(FloatTag(), seen.overflow)) == 0;
 }
 
-// Lane 0 lowest.
-HWY_INLINE uint64_t BitsOf(FloatMask mask) {
-  // Highway wants eight bytes to write to; the compiler keeps the mask in a register. Not so if the bytes are
-  // put together one by one: the instructions for that took 7 % of a tile of 64-long chains.
-  uint8_t bytes[8] = {};
-  hn::StoreMaskBits(FloatTag(), mask, bytes);
-  if constexpr (kLanes <= 8) return bytes[0];
-  uint16_t bits;
-  std::memcpy(&bits, bytes, sizeof(bits));
-  return bits;
-}
-
 // Gates one vector and returns which lanes are open.
 template <bool kSquare, bool kMargin>
 HWY_INLINE FloatMask GateVector(FloatVector x, FloatVector& gated, GateSummary& seen) {

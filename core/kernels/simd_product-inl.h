@@ -113,8 +113,8 @@ HWY_INLINE void StoreTileRow(const FloatVector (&x)[V], size_t columns, float* o
 }
 
 // Gates rows [row, row + R) of columns [column, column + columns), stores them at `out` and passes on what
-// `spec` asks for. With kAll every number of the tile exists and is a gate, as nearly always: asking each
-// vector took 5 % of a tile of 64-long chains.
+// `spec` asks for. With kAll every number of the tile exists and is a gate, as nearly always: then no vector
+// need be asked.
 template <size_t R, size_t V, bool kMargin, bool kAll>
 HWY_INLINE void GateTile(const FloatVector (&acc)[R][V], FloatVector scale, const GateSpec& spec, size_t row,
                          size_t column, size_t columns, float* out, size_t out_stride) {

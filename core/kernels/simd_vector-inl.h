@@ -9,6 +9,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 
 #include "core/kernels/kernel_set.h"
@@ -42,6 +43,18 @@ inline constexpr size_t kLanes = hn::MaxLanes(FloatTag());
 static_assert(kLaneBlock % kLanes == 0, "a panel's columns are whole vectors");
 
 inline constexpr bool kHardwareFma = HWY_NATIVE_FMA != 0;
+
+// A mask's lanes as bits, lane 0 lowest.
+HWY_INLINE uint64_t BitsOf(FloatMask mask) {
+  // Highway wants eight bytes to write to; the compiler keeps the mask in a register. Not so if the bytes are
+  // put together one by one: gated 64-long chains then make 142 instead of 146 GFLOP/s on an Emerald Rapids.
+  uint8_t bytes[8] = {};
+  hn::StoreMaskBits(FloatTag(), mask, bytes);
+  if constexpr (kLanes <= 8) return bytes[0];
+  uint16_t bits;
+  std::memcpy(&bits, bytes, sizeof(bits));
+  return bits;
+}
 
 // fma(a, b, c) lane by lane, with one rounding.
 HWY_INLINE FloatVector Fma(FloatVector a, FloatVector b, FloatVector c) {

@@ -20,8 +20,8 @@ class OpenRows {
   void Reserve(size_t rows, size_t cols);
 
   // Where a gated product can list `rows` rows of `cols` numbers while it makes them, for the List that
-  // follows; null where few rows are expected to be sparse: lists cost a product of 64-long chains 8 % of its
-  // time (Emerald Rapids). `mostly_listed` is what List returned for rows like these.
+  // follows; null where few rows are expected to be sparse: lists cost a product of 64-long chains 8 to 23 %
+  // of its time (Emerald Rapids). `mostly_listed` is what List returned for rows like these.
   const OpenListRoom* Room(size_t rows, size_t cols, bool mostly_listed);
 
   // Lists row r of x, unless Room did, if fewer than sparse_below * x.cols of its gates are open
