@@ -20,13 +20,13 @@ class OpenRows {
   void Reserve(size_t rows, size_t cols);
 
   // Where a gated product can list `rows` rows of `cols` numbers while it makes them, for the List that
-  // follows; null where few rows are expected to be sparse: lists cost a product of 64-long chains 8 to 23 %
+  // follows; null where few rows are expected to be sparse: lists cost a product of 64-long chains 8 to 27 %
   // of its time (Emerald Rapids). `mostly_listed` is what List returned for rows like these.
   const OpenListRoom* Room(size_t rows, size_t cols, bool mostly_listed);
 
-  // Lists row r of x, unless Room did, if fewer than sparse_below * x.cols of its gates are open
-  // (states[r].open). Rows hold gated numbers, >= 0. `x` and `states` must stay until the last Multiply.
-  // Returns whether most rows are listed.
+  // Lists row r of x, unless a product has listed it in the Room, if fewer than sparse_below * x.cols of its
+  // gates are open (states[r].open). Rows hold gated numbers, >= 0. `x` and `states` must stay until the last
+  // Multiply. Returns whether most rows are listed.
   bool List(const KernelSet& kernels, MatrixView<const float> x, const GateState* states,
             double sparse_below);
 

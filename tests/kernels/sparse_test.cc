@@ -248,15 +248,18 @@ TEST_F(SparseTest, GatedProductEqualsProductThenGate) {
                   {square, margin, cut ? widths.data() : nullptr, pointers.data(), states.data()}, out.data(),
                   outer);
               ASSERT_TRUE(BitsEqual(out.data(), expected.out.data(), out.size()));
-              for (size_t r = 0; r < rows; ++r) {
-                const GateRow row = states[r].Summary(margin);
-                ASSERT_EQ(row.open, expected.rows[r].open) << r;
-                ASSERT_EQ(row.finite, expected.rows[r].finite) << r;
-                ASSERT_EQ(row.margin, expected.rows[r].margin) << r;
-                if (r != 3) {
-                  ASSERT_EQ(bits[r], expected.bits[r]) << r;
+              const auto expect_gates = [&] {
+                for (size_t r = 0; r < rows; ++r) {
+                  const GateRow row = states[r].Summary(margin);
+                  ASSERT_EQ(row.open, expected.rows[r].open) << r;
+                  ASSERT_EQ(row.finite, expected.rows[r].finite) << r;
+                  ASSERT_EQ(row.margin, expected.rows[r].margin) << r;
+                  if (r != 3) {
+                    ASSERT_EQ(bits[r], expected.bits[r]) << r;
+                  }
                 }
-              }
+              };
+              ASSERT_NO_FATAL_FAILURE(expect_gates());
 
               // Once more, with lists.
               Lists lists(rows, outer);
@@ -271,14 +274,8 @@ TEST_F(SparseTest, GatedProductEqualsProductThenGate) {
                   {square, margin, cut ? widths.data() : nullptr, pointers.data(), states.data(), &room},
                   out.data(), outer);
               ASSERT_TRUE(BitsEqual(out.data(), expected.out.data(), out.size()));
+              ASSERT_NO_FATAL_FAILURE(expect_gates());
               for (size_t r = 0; r < rows; ++r) {
-                const GateRow row = states[r].Summary(margin);
-                ASSERT_EQ(row.open, expected.rows[r].open) << r;
-                ASSERT_EQ(row.finite, expected.rows[r].finite) << r;
-                ASSERT_EQ(row.margin, expected.rows[r].margin) << r;
-                if (r != 3) {
-                  ASSERT_EQ(bits[r], expected.bits[r]) << r;
-                }
                 ExpectListed(expected, r, outer, widths[r], lists);
               }
             }
