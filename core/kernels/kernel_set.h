@@ -177,6 +177,12 @@ struct LowPrecisionRows {
   const float* scales = nullptr;  // one a row
 };
 
+// See screen.h.
+struct ScreenView;
+struct ScreenRange;
+struct ScreenedRow;
+struct ScreenedRows;
+
 struct KernelSet {
   // "avx512", "avx2", "neon", "portable".
   const char* name;
@@ -232,6 +238,26 @@ struct KernelSet {
   // RoundRow of low_precision.h; where the processor has an instruction for it, subnormal numbers become
   // zero.
   void (*round_row)(Precision precision, const float* x, size_t n, uint32_t* words, float* scale);
+
+  // Whether the next four are faster than a product: the processor multiplies bytes.
+  bool fast_screen;
+
+  // Rounds one row of n inputs to the bytes that `screen` reads, (n + 3) / 4 words.
+  void (*screen_row)(const float* x, size_t n, uint32_t* words, ScreenedRow* row);
+
+  // For every row the columns of `range` whose chain may be above zero: a superset of those where it is,
+  // ascending, counts[r] of them at candidates + r * stride. Which others are among them depends on the
+  // target. May write kScreenPanel entries past the last. Rows must not be longer than w.longest_row.
+  void (*screen)(const ScreenedRows& x, size_t rows, const ScreenView& w, const ScreenRange& range,
+                 uint32_t* candidates, size_t stride, uint32_t* counts);
+
+  // Drops of the `count` columns `chosen` those whose chain with row x, of length at most `length`, is
+  // certainly not above zero; returns how many are left, in their order.
+  size_t (*narrow)(const float* x, float length, const ScreenView& w, uint32_t* chosen, size_t count);
+
+  // out[i] = what `product` with scale 1 returns of one row x and column chosen[i].
+  void (*chosen_product)(const float* x, const ScreenView& w, const float* bias, const uint32_t* chosen,
+                         size_t count, float* out);
 
   // The ReLU gate of one row, in place: x[i] = x[i] > 0 ? x[i] : +0, then x[i] = x[i] * x[i] if `square`. If
   // `bits` is not null, bit i of it (least significant first, the last byte zero-padded; (n + 7) / 8 bytes)

@@ -8,6 +8,8 @@
 // Above: includes this file again for every target. Below: for the current one.
 #include "core/kernels/low_precision.h"
 #include "core/kernels/native_dot.h"
+#include "core/kernels/native_screen.h"
+#include "core/kernels/screen.h"
 #include "core/kernels/simd_elementwise-inl.h"
 #include "core/kernels/simd_gate-inl.h"
 #include "core/kernels/simd_kernels.h"
@@ -44,6 +46,11 @@ const KernelSet& Table() {
                                        AttendToken,
                                        LowPrecisionProduct,
                                        RoundRow,
+                                       /*fast_screen=*/false,
+                                       PlainScreenRow,
+                                       PlainScreen,
+                                       PlainNarrow,
+                                       PlainChosenProduct,
                                        Gate,
                                        AllFinite,
                                        Add,
@@ -65,7 +72,7 @@ std::vector<const KernelSet*> RunnableSimdKernels() {
   [[maybe_unused]] const int64_t runnable = hwy::SupportedTargets();
   std::vector<const KernelSet*> sets;
 #if HWY_TARGETS & HWY_AVX3
-  static const KernelSet avx3 = WithNativeDot(N_AVX3::Table());
+  static const KernelSet avx3 = WithNativeScreen(WithNativeDot(N_AVX3::Table()));
   if (runnable & HWY_AVX3) sets.push_back(&avx3);
 #endif
 #if HWY_TARGETS & HWY_AVX2

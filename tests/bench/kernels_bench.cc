@@ -18,6 +18,7 @@
 #include "core/base/aligned_buffer.h"
 #include "core/kernels/kernel_set.h"
 #include "core/kernels/packing.h"
+#include "core/kernels/screen.h"
 #include "tests/bench/fma_peak.h"
 
 namespace splineserve {
@@ -169,6 +170,49 @@ void Scores(benchmark::State& state, const KernelSet* set, Lists lists) {
   state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(kRows * kKeys));
 }
 
+// The open units of some rows, of which every `one_of`th gate is open: by the product of all with its gates,
+// or by screening.
+enum class Units { kAll, kScreened };
+void OpenUnits(benchmark::State& state, const KernelSet* set, size_t rows, size_t inner, size_t outer,
+               size_t one_of, Units units) {
+  const AlignedBuffer<float> x = Numbers(rows * inner, 8), weights = Numbers(inner * outer, 9);
+  const PackedMatrix w = PackedMatrix::FromRows({weights.data(), outer, inner});
+  std::vector<float> numbers(rows * outer), bias(outer), chosen_numbers(outer);
+  set->product(x.data(), inner, rows, w.view(), nullptr, 1, numbers.data(), outer);
+  std::vector<float> sorted = numbers;
+  const auto limit = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() - sorted.size() / one_of);
+  std::nth_element(sorted.begin(), limit, sorted.end());
+  std::fill(bias.begin(), bias.end(), -*limit);
+  const ScreenedMatrix screen = ScreenedMatrix::Make(w, bias.data());
+  const ScreenView& view = screen.view();
+  const size_t stride = (view.panels() + 1) * kScreenPanel;
+  std::vector<uint32_t> words(rows * view.inner_words), candidates(rows * stride), counts(rows);
+  std::vector<ScreenedRow> screened(rows);
+  AlignedBuffer<GateState> states(rows);
+  GateSpec spec;
+  spec.states = states.data();
+  for (auto _ : state) {
+    if (units == Units::kAll) {
+      set->gated_product(x.data(), inner, rows, w.view(), bias.data(), 1, spec, numbers.data(), outer);
+    } else {
+      for (size_t r = 0; r < rows; ++r) {
+        set->screen_row(x.data() + r * inner, inner, words.data() + r * view.inner_words, &screened[r]);
+      }
+      set->screen({words.data(), view.inner_words, screened.data()}, rows, view, {0, view.panels()},
+                  candidates.data(), stride, counts.data());
+      for (size_t r = 0; r < rows; ++r) {
+        uint32_t* const chosen = candidates.data() + r * stride;
+        const float* const row = x.data() + r * inner;
+        const size_t left = set->narrow(row, screened[r].length, view, chosen, counts[r]);
+        set->chosen_product(row, view, bias.data(), chosen, left, chosen_numbers.data());
+        benchmark::DoNotOptimize(chosen_numbers.data());
+      }
+    }
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(rows * outer));
+}
+
 void ExpandRow(benchmark::State& state, const KernelSet* set, WeightFormat format) {
   constexpr size_t kNumbers = 160;
   const std::vector<uint16_t> row(kNumbers, 0x3c00);
@@ -204,6 +248,21 @@ void Register() {
     benchmark::RegisterBenchmark(("scores/" + target + "/listed").c_str(), Scores, set, Lists::kByProduct);
     benchmark::RegisterBenchmark(("scores/" + target + "/listed_afterwards").c_str(), Scores, set,
                                  Lists::kAfterwards);
+    for (const Shape shape : {Shape{160, 640}, Shape{512, 2048}, Shape{1024, 4096}}) {
+      if (!set->fast_screen) break;
+      for (size_t rows : {1, 4, 72}) {
+        for (size_t one_of : {10, 33, 100}) {
+          const std::string name = "open_units/" + target + "/rows:" + std::to_string(rows) +
+                                   "/inner:" + std::to_string(shape.inner) +
+                                   "/outer:" + std::to_string(shape.outer) +
+                                   "/one_of:" + std::to_string(one_of);
+          benchmark::RegisterBenchmark((name + "/all").c_str(), OpenUnits, set, rows, shape.inner,
+                                       shape.outer, one_of, Units::kAll);
+          benchmark::RegisterBenchmark((name + "/screened").c_str(), OpenUnits, set, rows, shape.inner,
+                                       shape.outer, one_of, Units::kScreened);
+        }
+      }
+    }
     struct Format {
       WeightFormat format;
       const char* suffix;

@@ -1,0 +1,137 @@
+// The open units that screening finds are those of the product, whatever part of them is asked for and
+// however the candidates are spread; it gives up where it must.
+#include "core/model/screened_units.h"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "core/model/open_rows.h"
+#include "gtest/gtest.h"
+#include "tests/testing/bits_equal.h"
+#include "tests/testing/random_floats.h"
+#include "tests/testing/scalar_kernels.h"
+
+namespace splineserve {
+namespace {
+
+using testing::SameNumber;
+using testing::Values;
+
+class ScreenedUnitsTest : public ::testing::Test {
+ protected:
+  // Random weights; half of the gates are open in the columns from `from` on, as `bias` has it in the others.
+  void Make(size_t rows, size_t inner, size_t outer, float bias, size_t from) {
+    x_ = random_.Vector(rows * inner, Values::kNormal);
+    w_ = random_.Vector(outer * inner, Values::kNormal);
+    bias_.assign(outer, bias);
+    for (size_t n = from; n < outer; ++n) bias_[n] = 0;
+    packed_ = PackedMatrix::FromRows({w_.data(), outer, inner});
+    screen_ = ScreenedMatrix::Make(packed_, bias_.data());
+    expected_.resize(rows * outer);
+    testing::ScalarProduct({x_.data(), rows, inner}, {w_.data(), outer, inner}, bias_.data(), 1,
+                           {expected_.data(), rows, outer});
+  }
+
+  void ExpectFound(const KernelSet& kernels, const ScreenRange& range, bool square) {
+    const size_t outer = bias_.size(), rows = expected_.size() / outer, inner = packed_.inner();
+    const OpenListRoom& lists = open_.ListedByCaller(rows, outer);
+    ASSERT_TRUE(units_.Find(kernels, screen_.view(), range, bias_.data(), square, {x_.data(), rows, inner}, 1,
+                            lists));
+    const size_t begin = range.first_panel * kScreenPanel;
+    const size_t end = std::min(outer, begin + range.panels * kScreenPanel);
+    for (size_t r = 0; r < rows; ++r) {
+      size_t i = 0;
+      for (size_t n = begin; n < end; ++n) {
+        const float number = expected_[r * outer + n];
+        if (!(number > 0)) continue;
+        ASSERT_LT(i, units_.count(r)) << "row " << r << " unit " << n;
+        ASSERT_EQ(lists.index[r * lists.stride + i], n) << "row " << r;
+        ASSERT_TRUE(SameNumber(lists.value[r * lists.stride + i], square ? number * number : number));
+        ++i;
+      }
+      ASSERT_EQ(i, units_.count(r)) << "row " << r;
+    }
+  }
+
+  const uint64_t seed_ = testing::TestSeed();
+  testing::RandomFloats random_{seed_};
+  std::vector<float> x_, w_, bias_, expected_;
+  PackedMatrix packed_;
+  ScreenedMatrix screen_;
+  ScreenedUnits units_;
+  OpenRows open_;
+};
+
+TEST_F(ScreenedUnitsTest, AreThoseOfTheProduct) {
+  constexpr float kAllClosed = -1e3f;
+  struct Case {
+    size_t rows, inner, outer;
+    float bias;
+    size_t from;  // columns that are half open
+  };
+  for (const Case& c :
+       {Case{7, 30, 200, -8, 200}, Case{1, 30, 200, 0, 0}, Case{3, 16, 64, kAllClosed, 64},
+        // Above kNarrowed; columns beyond any second-level cache, candidates in the last pass only.
+        Case{5, kNarrowed + 1, 900, -20, 900}, Case{2, 700, 6000, kAllClosed, 5800},
+        Case{3, 700, 6000, -40, 6000}}) {
+    Make(c.rows, c.inner, c.outer, c.bias, c.from);
+    const size_t panels = screen_.view().panels();
+    for (const KernelSet* set : AvailableKernelSets()) {
+      for (const bool square : {false, true}) {
+        SCOPED_TRACE(std::string(set->name) + " inner " + std::to_string(c.inner) + " outer " +
+                     std::to_string(c.outer) + " bias " + std::to_string(c.bias) + " seed " +
+                     std::to_string(seed_));
+        ASSERT_NO_FATAL_FAILURE(ExpectFound(*set, {0, panels}, square));
+        ASSERT_NO_FATAL_FAILURE(ExpectFound(*set, {panels / 2, panels - panels / 2}, square));
+        ASSERT_NO_FATAL_FAILURE(ExpectFound(*set, {0, 0}, square));
+      }
+    }
+  }
+}
+
+TEST_F(ScreenedUnitsTest, GivesUpAboveTheLimitAndOnRowsThatCannotBeScreened) {
+  Make(4, 40, 128, 0, 0);  // half of the gates are open
+  for (const KernelSet* set : AvailableKernelSets()) {
+    const OpenListRoom& lists = open_.ListedByCaller(4, 128);
+    const auto find = [&](double limit) {
+      return units_.Find(*set, screen_.view(), {0, 2}, bias_.data(), false, {x_.data(), 4, 40}, limit, lists);
+    };
+    EXPECT_FALSE(find(0.3)) << set->name;
+    EXPECT_TRUE(find(0.9)) << set->name;
+    const double share = static_cast<double>(units_.candidates()) / (4 * 128);
+    EXPECT_GT(share, 0.4) << set->name;
+    EXPECT_LT(share, 0.7) << set->name;
+    EXPECT_FALSE(find(share * 0.99)) << set->name;
+    EXPECT_TRUE(find(share)) << set->name;
+    const float kept = x_[2 * 40 + 7];
+    for (const float bad : {std::numeric_limits<float>::infinity(), 1e30f}) {
+      x_[2 * 40 + 7] = bad;
+      EXPECT_FALSE(find(1)) << set->name << " " << bad;
+    }
+    x_[2 * 40 + 7] = kept;
+    EXPECT_TRUE(find(1)) << set->name;
+  }
+}
+
+TEST(ScreenPauseTest, GrowsWithEveryFailureAndEndsWithASuccess) {
+  ScreenPause pause;
+  const auto refusals = [&pause] {
+    size_t count = 0;
+    while (!pause.Try()) ++count;
+    return count;
+  };
+  EXPECT_EQ(refusals(), 0);
+  for (const size_t expected : {1, 2, 4, 8, 16, 32, 64, 128, 128}) {
+    pause.Report(false);
+    EXPECT_EQ(refusals(), expected);
+  }
+  pause.Report(true);
+  EXPECT_EQ(refusals(), 0);
+  pause.Report(false);
+  EXPECT_EQ(refusals(), 1);
+}
+
+}  // namespace
+}  // namespace splineserve
