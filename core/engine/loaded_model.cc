@@ -43,6 +43,8 @@ absl::StatusOr<std::shared_ptr<const LoadedModel>> LoadedModel::Load(const std::
   LowerPrecision(options.precision, model->weights_);
   LinkMatrices(model->weights_);
   if (options.kernels != nullptr) MeasureCrossovers(*options.kernels, model->weights_);
+  const ScreenOptions within_bounds = {.bytes = DefaultScreenBytes(directory.weight_bytes())};
+  AddScreens(options.kernels, options.pool, options.screening.value_or(within_bounds), model->weights_);
   model->vocabulary_ = directory.vocabulary();
   model->target_vocabulary_ = directory.target_vocabulary();
   model->weight_bytes_ = directory.weight_bytes();

@@ -13,6 +13,7 @@
 #include "core/base/thread_pool.h"
 #include "core/format/model_config.h"
 #include "core/format/vocabulary.h"
+#include "core/model/screening.h"
 #include "core/model/weights.h"
 #include "core/spline/float64_weights.h"
 #include "core/spline/smoothing.h"
@@ -29,6 +30,8 @@ class LoadedModel {
     Precision precision = Precision::kFloat32;
     // Measures on these where sparse products win; null: assume the usual.
     const KernelSet* kernels = nullptr;
+    // What is screened with `kernels`; without a value, what fits beside the weights.
+    std::optional<ScreenOptions> screening;
     // SoftPlus in place of ReLU; config() then says so. Weights and digest are the spline's.
     std::optional<Smoothing> smoothing;
   };

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <mutex>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -24,6 +25,7 @@
 #include "core/model/gate_sink.h"
 #include "core/model/key_value_cache.h"
 #include "core/model/open_rows.h"
+#include "core/model/screened_units.h"
 #include "core/model/weights.h"
 
 namespace splineserve {
@@ -80,6 +82,7 @@ class Workspace {
     std::vector<uint8_t*> bits;
     std::vector<GateRow> gates;  // of each head
     OpenRows open;
+    ScreenedUnits screened;
     // Whether most scores that this worker saw last were sparse enough for lists: the next will be like them.
     bool scores_listed = false;
     AlignedBuffer<float> arguments;  // of one row of frozen gates
@@ -112,6 +115,11 @@ class Workspace {
   std::vector<const KeyValues*> caches, memories;
   std::vector<TokenKeys> token_caches, token_memories;  // the same, for token attention
   std::vector<AttentionTask> attention_tasks;
+  // Of each layer, by its weights; whose weights those were before is forgotten soon.
+  ScreenPause& screen_pause(const FeedForwardWeights* weights) {
+    if (screen_pauses_.size() >= kMaxScreenPauses) screen_pauses_.clear();
+    return screen_pauses_[weights];
+  }
   // Of 16-bit numbers, and of a position past the tabulated ones.
   std::vector<float> position_row, token_row;
 
@@ -119,6 +127,8 @@ class Workspace {
   friend class Evaluation;
   static constexpr size_t kMaxKeptTokens = 8192;
   std::vector<KeyValues> encoder_keys_;
+  static constexpr size_t kMaxScreenPauses = 4096;
+  std::unordered_map<const FeedForwardWeights*, ScreenPause> screen_pauses_;
   // The state of the running evaluation.
   struct Fault {
     uint64_t stage = 0;

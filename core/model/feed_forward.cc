@@ -1,6 +1,7 @@
 #include "core/model/feed_forward.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include "core/base/cpu_cache.h"
 #include "core/kernels/activations.h"
@@ -58,7 +59,8 @@ class FeedForwardRun {
         layer_(layer),
         x_(x),
         branch_(branch),
-        gated_(config_.hidden_act == HiddenAct::kRelu || config_.hidden_act == HiddenAct::kRelu2) {}
+        gated_(config_.hidden_act == HiddenAct::kRelu || config_.hidden_act == HiddenAct::kRelu2),
+        screens_(MayScreen()) {}
 
   // Every thread takes blocks of rows through both maps.
   void ByRows() {
@@ -69,6 +71,11 @@ class FeedForwardRun {
       const size_t count = x_.rows * (task + 1) / tasks - first;
       if (count == 0) return;
       Workspace::Worker& scratch = evaluation_.workspace.worker(worker);
+      if (ScreenRows(first, count, scratch)) {
+        Down(first, MatrixView<const float>(nullptr, count, config_.intermediate_size), scratch,
+             weights_.down.weight.view(), 0);
+        return;
+      }
       scratch.gated.EnsureSize(count * config_.intermediate_size);
       const MatrixView<float> units(scratch.gated.data(), count, config_.intermediate_size);
       Up(weights_.up.weight.view(), 0, first, units, scratch);
@@ -95,6 +102,10 @@ class FeedForwardRun {
 
   // The threads share the columns, first of `up`, then of `down`.
   void ByColumns() {
+    if (ScreenColumns()) {
+      DownByColumns(MatrixView<const float>(nullptr, x_.rows, config_.intermediate_size));
+      return;
+    }
     const size_t tasks = evaluation_.pool.threads();
     const MatrixView<float> units =
         evaluation_.workspace.Rows(Workspace::kHidden, x_.rows, config_.intermediate_size);
@@ -114,11 +125,12 @@ class FeedForwardRun {
       }
     }
     Finish(0, units, scratch);
-    evaluation_.pool.ParallelFor(tasks, [&](size_t task, size_t) {
-      const auto [panels, column] = Share(weights_.down.weight.view(), task, tasks);
-      if (panels.outer != 0) Down(0, units, scratch, panels, column);
-    });
+    DownByColumns(units);
   }
+
+  // Whether screening was tried and did not fail.
+  bool tried_to_screen() const { return screens_; }
+  bool screened() const { return screens_ && !screen_failed_; }
 
  private:
   struct PanelShare {
@@ -201,6 +213,71 @@ class FeedForwardRun {
                            units.stride);
   }
 
+  // Margins need every number, and frozen gates others than the open ones.
+  bool MayScreen() const {
+    if (weights_.screen.empty() || !gated_ || evaluation_.frozen != nullptr) return false;
+    for (size_t s = 0; evaluation_.gates != nullptr && s < evaluation_.sequences().size(); ++s) {
+      if (evaluation_.gates->WantsMargin(s)) return false;
+    }
+    return evaluation_.workspace.screen_pause(&weights_).Try();
+  }
+
+  // The open units of rows [first, first + rows) of columns `range`, in the worker's lists.
+  bool Screen(const ScreenRange& range, size_t first, size_t rows, Workspace::Worker& scratch) {
+    if (!screens_ || screen_failed_) return false;
+    const OpenListRoom& lists = scratch.open.ListedByCaller(rows, config_.intermediate_size);
+    const bool found = scratch.screened.Find(
+        kernels_, weights_.screen.view(), range, weights_.up.bias_or_null(),
+        config_.hidden_act == HiddenAct::kRelu2, x_.Rows(first, rows), weights_.screen_limit.Of(rows), lists);
+    if (!found) screen_failed_ = true;
+    return found;
+  }
+
+  bool ScreenRows(size_t first, size_t rows, Workspace::Worker& scratch) {
+    if (!Screen({0, weights_.screen.view().panels()}, first, rows, scratch)) return false;
+    Prepare(0, first, rows, scratch);
+    for (size_t r = 0; r < rows; ++r) FinishList(first, r, scratch.screened.count(r), scratch);
+    return true;
+  }
+
+  // All rows: the threads share the columns, and the first one's lists go on with those of the others.
+  bool ScreenColumns() {
+    if (!screens_) return false;
+    const size_t tasks = evaluation_.pool.threads(), panels = weights_.screen.view().panels();
+    evaluation_.pool.ParallelFor(tasks, [&](size_t task, size_t) {
+      const size_t first = panels * task / tasks;
+      Screen({first, panels * (task + 1) / tasks - first}, 0, x_.rows, evaluation_.workspace.worker(task));
+    });
+    if (screen_failed_) return false;
+    Workspace::Worker& scratch = evaluation_.workspace.worker(0);
+    Prepare(0, 0, x_.rows, scratch);
+    for (size_t r = 0; r < x_.rows; ++r) {
+      uint32_t count = scratch.screened.count(r);
+      for (size_t task = 1; task < tasks; ++task) {
+        const Workspace::Worker& other = evaluation_.workspace.worker(task);
+        other.open.AppendTo(r, other.screened.count(r), count, scratch.open);
+        count += other.screened.count(r);
+      }
+      FinishList(0, r, count, scratch);
+    }
+    return true;
+  }
+
+  // Reports row first + r, of whose units `count` are listed.
+  void FinishList(size_t first, size_t r, uint32_t count, Workspace::Worker& scratch) {
+    const size_t units = config_.intermediate_size;
+    const uint32_t* const index = scratch.open.SetStarts(r, count);
+    uint8_t* const bits = scratch.bits.empty() ? nullptr : scratch.bits[r];
+    if (bits == nullptr) return;
+    std::fill_n(bits, (units + 7) / 8, uint8_t{0});
+    for (size_t i = 0; i < count; ++i) {
+      bits[index[i] / 8] = static_cast<uint8_t>(bits[index[i] / 8] | 1u << index[i] % 8);
+    }
+    GateRow gates;
+    gates.open = count;
+    evaluation_.gates->Record(Group(first + r), gates);
+  }
+
   // Reports what the gates of whole rows were and lists the open ones.
   void Finish(size_t first, MatrixView<float> units, Workspace::Worker& scratch) {
     for (size_t r = 0; r < units.rows; ++r) {
@@ -219,6 +296,15 @@ class FeedForwardRun {
       if (!finite) evaluation_.Fail(token.sequence, token.position, "a feed-forward pre-activation", layer_);
     }
     if (gated_) scratch.open.List(kernels_, units, scratch.states.data(), weights_.down.sparse_below);
+  }
+
+  // The threads share the columns of `down`; the lists are the first one's.
+  void DownByColumns(MatrixView<const float> units) {
+    const size_t tasks = evaluation_.pool.threads();
+    evaluation_.pool.ParallelFor(tasks, [&](size_t task, size_t) {
+      const auto [panels, column] = Share(weights_.down.weight.view(), task, tasks);
+      if (panels.outer != 0) Down(0, units, evaluation_.workspace.worker(0), panels, column);
+    });
   }
 
   void Down(size_t first, MatrixView<const float> units, const Workspace::Worker& scratch,
@@ -241,6 +327,8 @@ class FeedForwardRun {
   const MatrixView<const float> x_;
   const MatrixView<float> branch_;
   const bool gated_;
+  const bool screens_;
+  std::atomic<bool> screen_failed_ = false;  // in some block: the others need not try
 };
 
 }  // namespace
@@ -258,6 +346,7 @@ void FeedForward(Evaluation& evaluation, const FeedForwardWeights& weights, int 
   } else {
     run.ByColumns();
   }
+  if (run.tried_to_screen()) evaluation.workspace.screen_pause(&weights).Report(run.screened());
 }
 
 }  // namespace splineserve

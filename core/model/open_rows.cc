@@ -1,5 +1,7 @@
 #include "core/model/open_rows.h"
 
+#include <algorithm>
+
 namespace splineserve {
 
 void OpenRows::Reserve(size_t rows, size_t cols) {
@@ -13,6 +15,30 @@ const OpenListRoom* OpenRows::Room(size_t rows, size_t cols, bool mostly_listed)
   lists_ = {index_.data(), value_.data(), cols + kOpenListSlack, starts_.data(), OpenBlocks(cols) + 1};
   listed_by_product_ = mostly_listed;
   return mostly_listed ? &lists_ : nullptr;
+}
+
+const OpenListRoom& OpenRows::ListedByCaller(size_t rows, size_t cols) {
+  Room(rows, cols, false);
+  x_ = MatrixView<const float>(nullptr, rows, cols);
+  states_ = nullptr;
+  return lists_;
+}
+
+void OpenRows::AppendTo(size_t r, size_t count, size_t at, OpenRows& to) const {
+  std::copy_n(lists_.index + r * lists_.stride, count, to.lists_.index + r * to.lists_.stride + at);
+  std::copy_n(lists_.value + r * lists_.stride, count, to.lists_.value + r * to.lists_.stride + at);
+}
+
+const uint32_t* OpenRows::SetStarts(size_t r, size_t count) {
+  const uint32_t* const index = lists_.index + r * lists_.stride;
+  uint32_t* const starts = lists_.starts + r * lists_.starts_stride;
+  size_t block = 0;
+  starts[0] = 0;
+  for (size_t i = 0; i < count; ++i) {
+    for (; index[i] >= (block + 1) * kOpenBlock; ++block) starts[block + 1] = static_cast<uint32_t>(i);
+  }
+  for (; block < OpenBlocks(x_.cols); ++block) starts[block + 1] = static_cast<uint32_t>(count);
+  return index;
 }
 
 bool OpenRows::List(const KernelSet& kernels, MatrixView<const float> x, const GateState* states,

@@ -24,6 +24,14 @@ class OpenRows {
   // of its time (Emerald Rapids). `mostly_listed` is what List returned for rows like these.
   const OpenListRoom* Room(size_t rows, size_t cols, bool mostly_listed);
 
+  // Where the caller lists all of `rows` rows of `cols` numbers, in place of List.
+  const OpenListRoom& ListedByCaller(size_t rows, size_t cols);
+
+  // The first `count` entries of row r's list become those from `at` on in `to`, which is made the same way.
+  void AppendTo(size_t r, size_t count, size_t at, OpenRows& to) const;
+  // Says that row r's list has `count` entries. Returns the first one's place.
+  const uint32_t* SetStarts(size_t r, size_t count);
+
   // Lists row r of x, unless a product has listed it in the Room, if fewer than sparse_below * x.cols of its
   // gates are open (states[r].open). Rows hold gated numbers, >= 0. `x` and `states` must stay until the last
   // Multiply. Returns whether most rows are listed.
@@ -38,13 +46,13 @@ class OpenRows {
   void Continue(const KernelSet& kernels, const PackedView& w, MatrixView<float> out) const;
 
  private:
-  bool Listed(size_t row) const { return states_[row].open < limit_; }
+  bool Listed(size_t row) const { return states_ == nullptr || states_[row].open < limit_; }
   // Calls listed(first row, rows, their lists) or dense(first row, rows) for every run of rows of a kind.
   template <typename ListedRows, typename DenseRows>
   void ForRuns(const ListedRows& listed, const DenseRows& dense) const;
 
   MatrixView<const float> x_;
-  const GateState* states_ = nullptr;
+  const GateState* states_ = nullptr;  // null: all are listed
   double limit_ = 0;
   AlignedBuffer<uint32_t> index_, starts_;
   AlignedBuffer<float> value_;

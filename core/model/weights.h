@@ -13,6 +13,7 @@
 #include "core/format/model_directory.h"
 #include "core/kernels/low_precision.h"
 #include "core/kernels/packing.h"
+#include "core/kernels/screen.h"
 #include "core/model/row_table.h"
 
 namespace splineserve {
@@ -48,10 +49,23 @@ struct AttentionWeights {
   double sparse_below = kDefaultSparseBelow;
 };
 
+// Up to which share of its units being candidates screening a block of rows pays: more with few rows, whose
+// time is that of reading weights.
+struct ScreenLimit {
+  double one_row = 0, many_rows = 0;
+  // By the square: 16 rows of 512 by 2,048 weights already take as long as multiplying them does.
+  double Of(size_t rows) const {
+    return many_rows + (one_row - many_rows) / static_cast<double>(rows * rows);
+  }
+};
+
 struct FeedForwardWeights {
   NormWeights norm;
   AffineMap up;    // d -> f
   AffineMap down;  // f -> d
+  // Of `up`; empty where it is not screened (screening.h).
+  ScreenedMatrix screen;
+  ScreenLimit screen_limit;
 };
 
 struct LayerWeights {

@@ -10,18 +10,21 @@
 
 namespace splineserve::testing {
 
-TestModel::TestModel(const std::string& directory) {
+TestModel::TestModel(const std::string& directory, const ScreenOptions& screening) {
   absl::StatusOr<ModelDirectory> opened = ModelDirectory::Open(directory);
   if (!opened.ok()) throw std::runtime_error(opened.status().ToString());
   directory_ = std::make_unique<ModelDirectory>(*std::move(opened));
-  absl::StatusOr<std::shared_ptr<const LoadedModel>> loaded = LoadedModel::Load("model", 1, directory);
+  LoadedModel::LoadOptions load;
+  load.screening = screening;
+  absl::StatusOr<std::shared_ptr<const LoadedModel>> loaded = LoadedModel::Load("model", 1, directory, load);
   if (!loaded.ok()) throw std::runtime_error(loaded.status().ToString());
   loaded_ = *std::move(loaded);
 }
 
-TestModel::TestModel(const std::string& config_json, const ModelOptions& options) {
+TestModel::TestModel(const std::string& config_json, const ModelOptions& options,
+                     const ScreenOptions& screening) {
   auto files = std::make_unique<TempDir>(WriteModel(config_json, options));
-  *this = TestModel(files->path());
+  *this = TestModel(files->path(), screening);
   files_ = std::move(files);
 }
 

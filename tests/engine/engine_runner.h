@@ -22,9 +22,9 @@ namespace splineserve::testing {
 // Failures to load throw std::runtime_error.
 class TestModel {
  public:
-  explicit TestModel(const std::string& directory);
+  explicit TestModel(const std::string& directory, const ScreenOptions& screening = {});
   // A model with this config.json and seeded weights.
-  TestModel(const std::string& config_json, const ModelOptions& options);
+  TestModel(const std::string& config_json, const ModelOptions& options, const ScreenOptions& screening = {});
 
   const ModelConfig& config() const { return loaded_->config(); }
   const std::shared_ptr<const LoadedModel>& loaded() const { return loaded_; }

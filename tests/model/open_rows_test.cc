@@ -2,6 +2,8 @@
 // dense, in any order of blocks.
 #include "core/model/open_rows.h"
 
+#include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -68,6 +70,26 @@ TEST_F(OpenRowsTest, BlocksOfAnyShapeAndChoiceFollowEachOther) {
           RunBlock(*set, rows, cols, by_product, 0.31);  // some listed, some dense
         }
       }
+    }
+  }
+}
+
+// Lists that a caller makes get the starts that listing the rows gives them.
+TEST_F(OpenRowsTest, StartsOfACallersListsAreThoseOfListing) {
+  const KernelSet& kernels = *AvailableKernelSets().front();
+  for (const size_t cols : {1, 127, 128, 129, 600}) {
+    for (const float threshold : {-9.0f, 0.5f, 1.8f, 9.0f}) {
+      std::vector<float> row = random_.Vector(cols, Values::kNormal);
+      for (float& number : row) number = number > threshold ? std::abs(number) + 1 : 0;
+      std::vector<uint32_t> index(cols + kOpenListSlack), starts(OpenBlocks(cols) + 1);
+      std::vector<float> value(cols + kOpenListSlack);
+      const size_t count =
+          kernels.list_open(row.data(), cols, cols, index.data(), value.data(), starts.data());
+      const OpenListRoom& lists = open_.ListedByCaller(1, cols);
+      std::copy_n(index.begin(), count, lists.index);
+      EXPECT_EQ(open_.SetStarts(0, count), lists.index);
+      EXPECT_EQ(std::vector<uint32_t>(lists.starts, lists.starts + starts.size()), starts)
+          << cols << " columns above " << threshold << ", seed " << seed_;
     }
   }
 }

@@ -4,9 +4,13 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
+#include <mutex>
 #include <string>
 #include <vector>
 
+#include "core/base/thread_pool.h"
+#include "core/model/feed_forward.h"
 #include "core/model/open_rows.h"
 #include "gtest/gtest.h"
 #include "tests/testing/bits_equal.h"
@@ -112,6 +116,73 @@ TEST_F(ScreenedUnitsTest, GivesUpAboveTheLimitAndOnRowsThatCannotBeScreened) {
     }
     x_[2 * 40 + 7] = kept;
     EXPECT_TRUE(find(1)) << set->name;
+  }
+}
+
+// Hands out memory that is not clean, and keeps what was recorded.
+class DirtySink : public GateSink {
+ public:
+  DirtySink(size_t tokens, size_t width) : bits_(tokens, std::vector<uint8_t>((width + 7) / 8, 0xAB)) {}
+  uint8_t* Bits(const GateGroupRef& group) override {
+    return group.position % 3 == 1 ? nullptr : bits_[group.position].data();
+  }
+  bool WantsMargin(size_t) const override { return false; }
+  void Record(const GateGroupRef& group, const GateRow& row) override {
+    std::lock_guard<std::mutex> lock(mutex_);
+    recorded.emplace(group.position, row.open);
+  }
+  const std::vector<std::vector<uint8_t>>& bits() const { return bits_; }
+  std::map<size_t, uint32_t> recorded;
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::vector<uint8_t>> bits_;
+};
+
+TEST(ScreenedFeedForwardTest, ReportsTheGatesOfTheProduct) {
+  constexpr size_t kWidth = 20, kUnits = 330;
+  ModelConfig config;
+  config.hidden_size = kWidth;
+  config.intermediate_size = kUnits;
+  config.hidden_act = HiddenAct::kRelu;
+  testing::RandomFloats random(testing::TestSeed());
+  const auto map = [&random](size_t outer, size_t inner) {
+    const std::vector<float> w = random.Vector(outer * inner, Values::kNormal);
+    AffineMap made;
+    made.weight = PackedMatrix::FromRows({w.data(), outer, inner});
+    return made;
+  };
+  FeedForwardWeights weights;
+  weights.up = map(kUnits, kWidth);
+  weights.down = map(kWidth, kUnits);
+  for (const KernelSet* set : AvailableKernelSets()) {
+    for (const size_t threads : {1, 2}) {
+      for (const size_t tokens : {1, 7, 50}) {
+        SCOPED_TRACE(std::string(set->name) + ", " + std::to_string(threads) + " threads, " +
+                     std::to_string(tokens) + " tokens, seed " + std::to_string(testing::TestSeed()));
+        const std::vector<float> x = random.Vector(tokens * kWidth, Values::kNormal);
+        const auto pool = ThreadPool::Create(threads).value();
+        std::vector<float> out[2];
+        DirtySink sinks[2] = {{tokens, kUnits}, {tokens, kUnits}};
+        for (const size_t screened : {0, 1}) {
+          weights.screen =
+              screened == 0 ? ScreenedMatrix() : ScreenedMatrix::Make(weights.up.weight, nullptr);
+          weights.screen_limit = {1, 1};
+          Workspace workspace;
+          const auto go_on = [] { return true; };
+          Evaluation evaluation(config, *set, *pool, workspace, &sinks[screened], go_on);
+          const RowRange range = {0, tokens, 0};
+          evaluation.Begin("encoder", {&range, 1});
+          out[screened].resize(tokens * kWidth);
+          FeedForward(evaluation, weights, 0, {x.data(), tokens, kWidth},
+                      {out[screened].data(), tokens, kWidth});
+          EXPECT_TRUE(evaluation.statuses()[0].ok());
+        }
+        EXPECT_TRUE(testing::BitsEqual(out[1].data(), out[0].data(), out[0].size()));
+        EXPECT_EQ(sinks[0].bits(), sinks[1].bits());
+        EXPECT_EQ(sinks[0].recorded, sinks[1].recorded);
+      }
+    }
   }
 }
 
