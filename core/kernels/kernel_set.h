@@ -2,7 +2,8 @@
 //
 // Exactness: every kernel of every set returns the same bits as the scalar loop in its comment, on any size
 // and any alignment. Sums are single chains of fused multiply-adds in ascending inner index; lanes hold
-// different outputs, never parts of one. Targets without fused multiply-add in hardware call std::fma. (-0
+// different outputs, never parts of one (screen_row, screen and narrow, which only say what need not be
+// computed, may differ from set to set). Targets without fused multiply-add in hardware call std::fma. (-0
 // and +0 count as equal.)
 //
 // All kernels are pure functions of their arguments: thread-safe, no allocation, no failure. Inputs and
@@ -247,7 +248,7 @@ struct KernelSet {
 
   // For every row the columns of `range` whose chain may be above zero: a superset of those where it is,
   // ascending, counts[r] of them at candidates + r * stride. Which others are among them depends on the
-  // target. May write kScreenPanel entries past the last. Rows must not be longer than w.longest_row.
+  // target. May write kScreenPanel entries past the last. Rows must be screenable.
   void (*screen)(const ScreenedRows& x, size_t rows, const ScreenView& w, const ScreenRange& range,
                  uint32_t* candidates, size_t stride, uint32_t* counts);
 

@@ -9,8 +9,8 @@ namespace {
 
 // The same of the largest weight of a column.
 constexpr float kLeastWeight = kLeastScreened, kMostWeight = kMostScreened;
-// Far enough below the largest float that the rounding of a chain does not matter.
-constexpr double kSafe = 1e37;
+// Far enough below the largest float for chains that start there not to overflow.
+constexpr double kMostBias = 1e37;
 // What underflows of a chain and of the bound, at most, many times over.
 constexpr double kUnderflow = 1e-33;
 constexpr double kUnit = 0x1p-23;
@@ -26,7 +26,6 @@ float Up(double x) {
 struct Column {
   float scale = 0, error = 0, length = 0, rounding = 0;
   int32_t sum = 0;
-  double size = 0;  // |w|
 };
 
 // Bytes of one column to `words`, `step` words apart, which hold zeros. False if it cannot be screened.
@@ -49,9 +48,8 @@ bool RoundColumn(const float* w, size_t inner, uint32_t* words, size_t step, Col
     rounded += back * back;
     exact += static_cast<double>(w[k]) * w[k];
   }
-  column.size = std::sqrt(exact);
   const double rounding = (2 * static_cast<double>(inner) + 16) * kUnit;
-  column.rounding = Up(rounding * (column.size + std::sqrt(rounded)));
+  column.rounding = Up(rounding * (std::sqrt(exact) + std::sqrt(rounded)));
   column.error = Up(std::sqrt(error) + column.rounding);
   column.length = Up(std::sqrt(rounded) * (1 + 1e-5));
   return true;
@@ -66,6 +64,7 @@ size_t ScreenedMatrix::Bytes(size_t inner, size_t outer) {
 }
 
 ScreenedMatrix ScreenedMatrix::Make(const PackedMatrix& w, const float* bias) {
+  if (w.inner() > kLongestScreened) return ScreenedMatrix();
   ScreenedMatrix made;
   ScreenView& view = made.view_;
   const size_t inner = w.inner(), padded = RoundUp(w.outer(), kScreenPanel);
@@ -84,7 +83,7 @@ ScreenedMatrix ScreenedMatrix::Make(const PackedMatrix& w, const float* bias) {
   float* const biases = roundings + padded;
   std::fill_n(biases, padded, -1.0f);
 
-  double longest = 0, largest_bias = 0;
+  double largest_bias = 0;
   for (size_t n = 0; n < w.outer(); ++n) {
     float* const exact = made.columns_.data() + n * view.column_stride;
     w.Column(n, exact);
@@ -99,11 +98,9 @@ ScreenedMatrix ScreenedMatrix::Make(const PackedMatrix& w, const float* bias) {
     const double b = bias == nullptr ? 0.0 : bias[n];
     const double raised = b + (static_cast<double>(inner) + 16) * kUnit * std::abs(b) + kUnderflow;
     biases[n] = std::nextafterf(static_cast<float>(raised), std::numeric_limits<float>::infinity());
-    longest = std::max(longest, column.size);
     largest_bias = std::max(largest_bias, std::abs(b));
   }
-  if (!(largest_bias < kSafe / 2)) return ScreenedMatrix();
-  view.longest_row = static_cast<float>(std::min(kSafe / 2 / std::max(longest, 1.0), 1e30));
+  if (!(largest_bias < kMostBias)) return ScreenedMatrix();
   view.columns = made.columns_.data();
   view.words = made.words_.data();
   view.sums = made.sums_.data();

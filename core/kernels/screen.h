@@ -6,7 +6,7 @@
 //
 //   |x| |e_w| + |e_x| |s_w q_w| + rounding       (Cauchy and Schwarz; |.| is the Euclidean length)
 //
-// where rounding, of the chain and of this bound itself, is some 2 K 2^-23 of |x| |w| for chains of length K.
+// where rounding, of the chain and of this bound itself, is some 4 K 2^-23 of |x| |w| for chains of length K.
 // A unit whose upper bound is not above zero is closed for certain; the others are candidates. Of normal
 // numbers the bound lies some 0.014 sqrt(K) standard deviations above the number: with 3 % of the gates open
 // 4.2 % are candidates at K = 160, 6 % at 512, 7.6 % at 1,024. Of long chains, which are several times slower
@@ -17,6 +17,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 #include "core/base/aligned_buffer.h"
 #include "core/kernels/kernel_set.h"
@@ -28,6 +29,8 @@ inline constexpr size_t kScreenPanel = 64;  // columns
 // The largest input of a row that can be screened lies between these: then no product or square of the bound
 // leaves the range of normal floats.
 inline constexpr float kLeastScreened = 1e-25f, kMostScreened = 1e10f;
+// Sums of longer products of bytes might not fit 32 bits: 2^17 * 127 * 128 does.
+inline constexpr size_t kLongestScreened = size_t{1} << 17;
 
 // What screening reads of a matrix. The arrays of one number a column are padded to whole panels with columns
 // that are never candidates.
@@ -48,17 +51,19 @@ struct ScreenView {
   const float* lengths = nullptr;    // what |e_x| is multiplied with
   const float* roundings = nullptr;  // the same of a sum in float32
   const float* biases = nullptr;     // b, and its share of the rounding
-  float longest_row = 0;             // of rows with a larger |x| chains might overflow
 
   size_t panels() const { return (outer + kScreenPanel - 1) / kScreenPanel; }
 };
 
 // One row rounded to bytes: those of q_x + 128, as words. A row that cannot be screened, because it is zero,
-// tiny, huge or not finite, has infinite length.
+// tiny, huge or not finite, has infinite length. Chains of the others cannot overflow: |x| |w| is below
+// K 10^20.
 struct ScreenedRow {
   float scale = 0;   // s_x
   float length = 0;  // at least |x|
   float error = 0;   // at least |e_x|
+
+  bool screenable() const { return length < std::numeric_limits<float>::infinity(); }
 };
 struct ScreenedRows {
   const uint32_t* words = nullptr;
@@ -75,8 +80,9 @@ struct ScreenRange {
 class ScreenedMatrix {
  public:
   ScreenedMatrix() = default;
-  // `bias` holds w.outer() numbers or is null. Empty if some column is so small or so large that the bound
-  // would underflow or overflow. Takes some 2 ns a weight.
+  // `bias` holds w.outer() numbers or is null. Empty if chains are longer than kLongestScreened, or some
+  // column or bias is so small or so large that the bound might underflow or overflow. Takes some 2 ns a
+  // weight.
   static ScreenedMatrix Make(const PackedMatrix& w, const float* bias);
   static size_t Bytes(size_t inner, size_t outer);
 

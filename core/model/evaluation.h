@@ -7,6 +7,7 @@
 #ifndef SPLINESERVE_CORE_MODEL_EVALUATION_H_
 #define SPLINESERVE_CORE_MODEL_EVALUATION_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -82,6 +83,7 @@ class Workspace {
     std::vector<uint8_t*> bits;
     std::vector<GateRow> gates;  // of each head
     OpenRows open;
+    ScreenedInput screened_input;
     ScreenedUnits screened;
     // Whether most scores that this worker saw last were sparse enough for lists: the next will be like them.
     bool scores_listed = false;
@@ -115,10 +117,11 @@ class Workspace {
   std::vector<const KeyValues*> caches, memories;
   std::vector<TokenKeys> token_caches, token_memories;  // the same, for token attention
   std::vector<AttentionTask> attention_tasks;
-  // Of each layer, by its weights; whose weights those were before is forgotten soon.
-  ScreenPause& screen_pause(const FeedForwardWeights* weights) {
+  // Of each layer, by its weights, for few rows and for many. Weights that come to lie where others were
+  // inherit their pause, which costs time at most.
+  ScreenPause& screen_pause(const FeedForwardWeights* weights, bool few_rows) {
     if (screen_pauses_.size() >= kMaxScreenPauses) screen_pauses_.clear();
-    return screen_pauses_[weights];
+    return screen_pauses_[weights][few_rows ? 0 : 1];
   }
   // Of 16-bit numbers, and of a position past the tabulated ones.
   std::vector<float> position_row, token_row;
@@ -128,7 +131,7 @@ class Workspace {
   static constexpr size_t kMaxKeptTokens = 8192;
   std::vector<KeyValues> encoder_keys_;
   static constexpr size_t kMaxScreenPauses = 4096;
-  std::unordered_map<const FeedForwardWeights*, ScreenPause> screen_pauses_;
+  std::unordered_map<const FeedForwardWeights*, std::array<ScreenPause, 2>> screen_pauses_;
   // The state of the running evaluation.
   struct Fault {
     uint64_t stage = 0;

@@ -128,9 +128,10 @@ class FeedForwardRun {
     DownByColumns(units);
   }
 
-  // Whether screening was tried and did not fail.
-  bool tried_to_screen() const { return screens_; }
-  bool screened() const { return screens_ && !screen_failed_; }
+  // After the run: whether the next one should screen, too.
+  void ReportScreening() const {
+    if (screens_) Pause().Report(found_ >= failed_);
+  }
 
  private:
   struct PanelShare {
@@ -216,25 +217,36 @@ class FeedForwardRun {
   // Margins need every number, and frozen gates others than the open ones.
   bool MayScreen() const {
     if (weights_.screen.empty() || !gated_ || evaluation_.frozen != nullptr) return false;
+    if (weights_.screen_limit.Of(x_.rows) <= 0) return false;
     for (size_t s = 0; evaluation_.gates != nullptr && s < evaluation_.sequences().size(); ++s) {
       if (evaluation_.gates->WantsMargin(s)) return false;
     }
-    return evaluation_.workspace.screen_pause(&weights_).Try();
+    return Pause().Try();
   }
 
-  // The open units of rows [first, first + rows) of columns `range`, in the worker's lists.
-  bool Screen(const ScreenRange& range, size_t first, size_t rows, Workspace::Worker& scratch) {
-    if (!screens_ || screen_failed_) return false;
-    const OpenListRoom& lists = scratch.open.ListedByCaller(rows, config_.intermediate_size);
-    const bool found = scratch.screened.Find(
-        kernels_, weights_.screen.view(), range, weights_.up.bias_or_null(),
-        config_.hidden_act == HiddenAct::kRelu2, x_.Rows(first, rows), weights_.screen_limit.Of(rows), lists);
-    if (!found) screen_failed_ = true;
+  ScreenPause& Pause() const {
+    return evaluation_.workspace.screen_pause(&weights_, x_.rows < kMinRowsPerThread);
+  }
+
+  // The open units of `range` of the rounded rows, in the worker's lists.
+  bool Screen(const ScreenRange& range, const ScreenedInput& input, Workspace::Worker& scratch) {
+    if (failed_ > found_ || !input.screenable()) return false;
+    const size_t rows = input.x().rows;
+    // Lists of more open units than that make `down` slower.
+    const double limit = std::min(weights_.screen_limit.Of(rows), weights_.down.sparse_below);
+    const bool found =
+        scratch.screened.Find(kernels_, weights_.screen.view(), range, weights_.up.bias_or_null(),
+                              config_.hidden_act == HiddenAct::kRelu2, input, limit,
+                              scratch.open.ListedByCaller(rows, config_.intermediate_size));
+    ++(found ? found_ : failed_);
     return found;
   }
 
   bool ScreenRows(size_t first, size_t rows, Workspace::Worker& scratch) {
-    if (!Screen({0, weights_.screen.view().panels()}, first, rows, scratch)) return false;
+    if (!screens_ || failed_ > found_) return false;
+    scratch.screened_input.Prepare(x_.Rows(first, rows));
+    for (size_t r = 0; r < rows; ++r) scratch.screened_input.Round(kernels_, r);
+    if (!Screen({0, weights_.screen.view().panels()}, scratch.screened_input, scratch)) return false;
     Prepare(0, first, rows, scratch);
     for (size_t r = 0; r < rows; ++r) FinishList(first, r, scratch.screened.count(r), scratch);
     return true;
@@ -243,13 +255,20 @@ class FeedForwardRun {
   // All rows: the threads share the columns, and the first one's lists go on with those of the others.
   bool ScreenColumns() {
     if (!screens_) return false;
+    Workspace::Worker& scratch = evaluation_.workspace.worker(0);
+    ScreenedInput& input = scratch.screened_input;
+    input.Prepare(x_);
+    evaluation_.ForRows(x_.rows, 4 * x_.cols, [&](size_t first, size_t count, size_t) {
+      for (size_t r = first; r < first + count; ++r) input.Round(kernels_, r);
+    });
     const size_t tasks = evaluation_.pool.threads(), panels = weights_.screen.view().panels();
+    std::atomic<bool> all_found = true;
     evaluation_.pool.ParallelFor(tasks, [&](size_t task, size_t) {
       const size_t first = panels * task / tasks;
-      Screen({first, panels * (task + 1) / tasks - first}, 0, x_.rows, evaluation_.workspace.worker(task));
+      const ScreenRange range = {first, panels * (task + 1) / tasks - first};
+      if (!Screen(range, input, evaluation_.workspace.worker(task))) all_found = false;
     });
-    if (screen_failed_) return false;
-    Workspace::Worker& scratch = evaluation_.workspace.worker(0);
+    if (!all_found) return false;
     Prepare(0, 0, x_.rows, scratch);
     for (size_t r = 0; r < x_.rows; ++r) {
       uint32_t count = scratch.screened.count(r);
@@ -328,7 +347,8 @@ class FeedForwardRun {
   const MatrixView<float> branch_;
   const bool gated_;
   const bool screens_;
-  std::atomic<bool> screen_failed_ = false;  // in some block: the others need not try
+  // Blocks that were screened, and that had too many candidates: if those are more, the others need not try.
+  std::atomic<int> found_ = 0, failed_ = 0;
 };
 
 }  // namespace
@@ -346,7 +366,7 @@ void FeedForward(Evaluation& evaluation, const FeedForwardWeights& weights, int 
   } else {
     run.ByColumns();
   }
-  if (run.tried_to_screen()) evaluation.workspace.screen_pause(&weights).Report(run.screened());
+  run.ReportScreening();
 }
 
 }  // namespace splineserve

@@ -29,7 +29,7 @@ class GateSink {
  public:
   virtual ~GateSink() = default;
   // Where the sign bits of the group go, (width + 7) / 8 bytes, or null if nobody wants this group. Called
-  // before the group is evaluated; the memory must stay valid until the evaluation returns.
+  // before any of them is written; the memory must stay valid until the evaluation returns.
   virtual uint8_t* Bits(const GateGroupRef& group) = 0;
   // Whether GateRow::margin is to be computed for this sequence's groups.
   virtual bool WantsMargin(size_t sequence) const = 0;

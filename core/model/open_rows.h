@@ -24,7 +24,8 @@ class OpenRows {
   // of its time (Emerald Rapids). `mostly_listed` is what List returned for rows like these.
   const OpenListRoom* Room(size_t rows, size_t cols, bool mostly_listed);
 
-  // Where the caller lists all of `rows` rows of `cols` numbers, in place of List.
+  // Where the caller lists all of `rows` rows of `cols` numbers, in place of List; SetStarts of every row
+  // completes them.
   const OpenListRoom& ListedByCaller(size_t rows, size_t cols);
 
   // The first `count` entries of row r's list become those from `at` on in `to`, which is made the same way.

@@ -1,6 +1,6 @@
 // The open units of a feed-forward network, found by screening (core/kernels/screen.h): only units that may
-// be open are computed, so that closed gates cost a quarter of their product, or, where weights come from
-// memory, a quarter of the time to read them.
+// be open are computed, so that closed gates cost a quarter of their product, or, where float32 weights come
+// from memory, a quarter of the time to read them.
 #ifndef SPLINESERVE_CORE_MODEL_SCREENED_UNITS_H_
 #define SPLINESERVE_CORE_MODEL_SCREENED_UNITS_H_
 
@@ -15,19 +15,38 @@
 namespace splineserve {
 
 // Of chains of at least this length candidates are narrowed down before they are computed. A chosen chain
-// takes a third of a cycle a term on an Emerald Rapids, a sum in any order a sixth of that and some ten
-// cycles.
+// takes a quarter of a cycle a term on an Emerald Rapids, a sum in any order a tenth; of 160 terms narrowing
+// costs what it saves.
 inline constexpr size_t kNarrowed = 192;
 
-// Screening one block of rows; one of a worker's scratch. Allocates only to grow; not thread-safe.
+// A block of rows, rounded to bytes. Allocates only to grow.
+class ScreenedInput {
+ public:
+  // `x` must stay. Rows are then rounded one by one, from any threads.
+  void Prepare(MatrixView<const float> x);
+  void Round(const KernelSet& kernels, size_t row);
+
+  const MatrixView<const float>& x() const { return x_; }
+  const ScreenedRow& row(size_t r) const { return rows_[r]; }
+  ScreenedRows rows() const { return {words_.data(), stride_, rows_.data()}; }
+  bool screenable() const;  // all rows
+
+ private:
+  MatrixView<const float> x_;
+  size_t stride_ = 0;
+  AlignedBuffer<uint32_t> words_;
+  AlignedBuffer<ScreenedRow> rows_;
+};
+
+// What screening finds in such a block. Allocates only to grow; not thread-safe.
 class ScreenedUnits {
  public:
-  // Lists the open units of `range` of every row of x: ascending places at lists.index + r * lists.stride,
-  // numbers, squared if `square`, beside them, count(r) of them; starts are left to the caller. Exactly the
-  // units that the product of x, w and `bias` opens. Returns false, with nothing to be used, if some row
-  // cannot be screened or more than `limit` of all units are candidates.
+  // Lists the open units of `range` of every row of x, which must be screenable: ascending places at
+  // lists.index + r * lists.stride, numbers, squared if `square`, beside them, count(r) of them; starts are
+  // left to the caller. Exactly the units that the product of x, w and `bias` opens. Returns false, with
+  // nothing to be used, if more than `limit` of all units are candidates.
   bool Find(const KernelSet& kernels, const ScreenView& w, const ScreenRange& range, const float* bias,
-            bool square, MatrixView<const float> x, double limit, const OpenListRoom& lists);
+            bool square, const ScreenedInput& x, double limit, const OpenListRoom& lists);
   uint32_t count(size_t row) const { return counts_[row]; }
   // Of all rows, of the last Find.
   size_t candidates() const { return candidates_.all; }
@@ -35,15 +54,13 @@ class ScreenedUnits {
  private:
   // Row r's candidates below `end` that have not been computed yet.
   void Compute(const KernelSet& kernels, const ScreenView& w, size_t r, size_t end, const float* bias,
-               bool square, const float* x, const OpenListRoom& lists);
+               bool square, const ScreenedInput& x, const OpenListRoom& lists);
 
   struct {
     AlignedBuffer<uint32_t> places;
     size_t stride = 0, all = 0;
     AlignedBuffer<uint32_t> counts, done;  // of each row
   } candidates_;
-  AlignedBuffer<uint32_t> words_;
-  AlignedBuffer<ScreenedRow> rows_;
   AlignedBuffer<uint32_t> counts_;  // of each row's open units
   AlignedBuffer<float> numbers_;    // of one row's candidates
 };

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdint>
 #include <map>
+#include <new>
+#include <optional>
 #include <tuple>
-#include <utility>
 #include <vector>
 
 #include "core/base/cpu_cache.h"
@@ -20,8 +22,10 @@ namespace {
 // candidates where those do not fit the second-level cache.
 constexpr size_t kManyRows = 36;
 constexpr int kTurns = 4;
-// The bound of how noise may change a decision that would be a loss.
+// Screening must win by so much of the product's time, for measurements are not exact.
 constexpr double kMargin = 0.9;
+// Above this nobody would gain much, and a disturbed measurement could say anything.
+constexpr double kMost = 0.6;
 // Of a gate that opens one time in twenty: its threshold in standard deviations.
 constexpr float kThreshold = 1.645f;
 
@@ -32,9 +36,6 @@ void KeepFastest(double& fastest, const Body& body) {
   fastest =
       std::min(fastest, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
 }
-
-// Above this nobody would gain much, and a disturbed measurement could say anything.
-constexpr double kMost = 0.6;
 
 // The share of candidates at which screening `rows` rows takes as long as their product, at least 0. Inputs
 // are random, with thresholds so high that gates are as sparse as where it is about to pay.
@@ -58,10 +59,12 @@ double MeasureLimit(const KernelSet& kernels, const PackedView& packed, const Sc
 
   ScreenedUnits units;
   OpenRows open;
-  const MatrixView<const float> inputs(x.data(), rows, screen.inner);
+  ScreenedInput input;
   const OpenListRoom& lists = open.ListedByCaller(rows, screen.outer);
   const auto find = [&](const ScreenView& view) {
-    units.Find(kernels, view, {0, screen.panels()}, biases.data(), false, inputs, 1, lists);
+    input.Prepare({x.data(), rows, screen.inner});
+    for (size_t r = 0; r < rows; ++r) input.Round(kernels, r);
+    units.Find(kernels, view, {0, screen.panels()}, biases.data(), false, input, 1, lists);
   };
   double product = 1e9, screening = 1e9, all = 1e9;
   for (int i = 0; i < kTurns; ++i) {
@@ -99,6 +102,22 @@ std::vector<Layer> LayersOf(ModelWeights& weights, bool always) {
   return layers;
 }
 
+void MakeScreen(FeedForwardWeights& network) {
+  try {
+    network.screen = ScreenedMatrix::Make(network.up.weight, network.up.bias_or_null());
+  } catch (const std::bad_alloc&) {
+    network.screen = ScreenedMatrix();
+  }
+}
+
+ScreenLimit MeasureLimits(const KernelSet& kernels, const FeedForwardWeights& network) {
+  if (network.screen.empty()) return {};
+  const auto at = [&](size_t rows) {
+    return MeasureLimit(kernels, network.up.weight.view(), network.screen.view(), rows);
+  };
+  return {at(1), at(ScreenLimit::kFewRows), at(kManyRows)};
+}
+
 }  // namespace
 
 void AddScreens(const KernelSet* kernels, ThreadPool* pool, const ScreenOptions& options,
@@ -106,36 +125,31 @@ void AddScreens(const KernelSet* kernels, ThreadPool* pool, const ScreenOptions&
   const HiddenAct act = weights.config.hidden_act;
   if (act != HiddenAct::kRelu && act != HiddenAct::kRelu2) return;
   if (!options.always && (kernels == nullptr || !kernels->fast_screen)) return;
-  std::vector<Layer> layers = LayersOf(weights, options.always);
-  size_t taken = 0, used = 0;
-  while (taken < layers.size() && used + layers[taken].bytes <= options.bytes) used += layers[taken++].bytes;
-  layers.resize(taken);
-  const auto make = [&](size_t i, size_t) {
-    FeedForwardWeights& layer = *layers[i].weights;
-    layer.screen = ScreenedMatrix::Make(layer.up.weight, layer.up.bias_or_null());
-  };
-  if (pool != nullptr) {
-    pool->ParallelFor(layers.size(), make);
-  } else {
-    for (size_t i = 0; i < layers.size(); ++i) make(i, 0);
-  }
-
-  // By shape and format: all layers share one measurement.
+  // By shape and format: all layers share one measurement, of the first.
   std::map<std::tuple<size_t, size_t, WeightFormat>, ScreenLimit> measured;
-  for (const Layer& layer : layers) {
-    if (layer.weights->screen.empty()) continue;
-    if (options.always) {
-      layer.weights->screen_limit = {1, 1};
-      continue;
-    }
-    const PackedView packed = layer.weights->up.weight.view();
-    const ScreenView& screen = layer.weights->screen.view();
+  std::vector<FeedForwardWeights*> others;
+  size_t used = 0;
+  for (const Layer& layer : LayersOf(weights, options.always)) {
+    if (used + layer.bytes > options.bytes) break;
+    FeedForwardWeights& network = *layer.weights;
+    const PackedView packed = network.up.weight.view();
     const auto [found, inserted] = measured.try_emplace({packed.inner, packed.outer, packed.format});
+    ScreenLimit& limit = found->second;
     if (inserted) {
-      found->second = {MeasureLimit(*kernels, packed, screen, 1),
-                       MeasureLimit(*kernels, packed, screen, kManyRows)};
+      MakeScreen(network);
+      limit = options.always ? ScreenLimit{1, 1, 1} : MeasureLimits(*kernels, network);
+      if (!limit.pays()) network.screen = ScreenedMatrix();
+    } else if (limit.pays()) {
+      others.push_back(&network);
     }
-    layer.weights->screen_limit = found->second;
+    network.screen_limit = limit;
+    if (limit.pays()) used += layer.bytes;
+  }
+  const auto make = [&](size_t i, size_t) { MakeScreen(*others[i]); };
+  if (pool != nullptr) {
+    pool->ParallelFor(others.size(), make);
+  } else {
+    for (size_t i = 0; i < others.size(); ++i) make(i, 0);
   }
 }
 

@@ -52,10 +52,15 @@ struct AttentionWeights {
 // Up to which share of its units being candidates screening a block of rows pays: more with few rows, whose
 // time is that of reading weights.
 struct ScreenLimit {
-  double one_row = 0, many_rows = 0;
-  // By the square: 16 rows of 512 by 2,048 weights already take as long as multiplying them does.
+  static constexpr size_t kFewRows = 4;
+  double one_row = 0, few_rows = 0, many_rows = 0;
+  bool pays() const { return one_row > 0 || few_rows > 0 || many_rows > 0; }
+  // By the inverse of the rows up to few. Beyond, by its square: reading weights is soon hidden behind
+  // multiplying them, of 512 by 2,048 at 16 rows.
   double Of(size_t rows) const {
-    return many_rows + (one_row - many_rows) / static_cast<double>(rows * rows);
+    const double share = static_cast<double>(kFewRows) / static_cast<double>(rows);
+    if (rows >= kFewRows) return many_rows + (few_rows - many_rows) * share * share;
+    return few_rows + (one_row - few_rows) * (share - 1) / (kFewRows - 1);
   }
 };
 
