@@ -85,14 +85,18 @@ class GenerationAllocationTest
 
 TEST_P(GenerationAllocationTest, SteadyStepsAllocateNothing) {
   const auto& [architecture, attention, threads, strategy] = GetParam();
-  const TestModel model(Config(architecture, attention), ModelOptions{.seed = TestSeed()});
-  const std::unique_ptr<Engine> engine = MakeEngine(*AvailableKernelSets().front(), threads);
-  // The first round leaves the chunks of keys and values that the second takes.
-  const Counts first = CountAllocations(engine.get(), model, strategy);
-  EXPECT_GT(first[kLastToken], first[2]) << "the counter sees no chunk";
-  const Counts second = CountAllocations(engine.get(), model, strategy);
-  for (size_t token = 3; token <= kLastToken; ++token) {
-    EXPECT_EQ(second[token - 1], second[token]) << "before token " << token;
+  for (const bool screened : {false, true}) {
+    SCOPED_TRACE(screened ? "screened" : "not screened");
+    const TestModel model(Config(architecture, attention), ModelOptions{.seed = TestSeed()},
+                          {.bytes = screened ? size_t{1} << 30 : 0, .always = screened});
+    const std::unique_ptr<Engine> engine = MakeEngine(*AvailableKernelSets().front(), threads);
+    // The first round leaves the chunks of keys and values that the second takes.
+    const Counts first = CountAllocations(engine.get(), model, strategy);
+    EXPECT_GT(first[kLastToken], first[2]) << "the counter sees no chunk";
+    const Counts second = CountAllocations(engine.get(), model, strategy);
+    for (size_t token = 3; token <= kLastToken; ++token) {
+      EXPECT_EQ(second[token - 1], second[token]) << "before token " << token;
+    }
   }
 }
 
