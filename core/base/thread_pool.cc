@@ -40,7 +40,7 @@ void Pause() {
 class ThreadPool::Workers {
  public:
   // Spinning only pays where every thread can have a core.
-  explicit Workers(bool spin) : spins_(spin ? kSpins : 0) {}
+  Workers(size_t threads, bool spin) : spins_(spin ? kSpins : 0), shares_(threads) {}
 
   // Before the first Run. After a failure the destructor stops those that were started.
   absl::Status Start(size_t count) {
@@ -66,7 +66,7 @@ class ThreadPool::Workers {
     body_ = &body;
     tasks_ = tasks;
     done_.store(0, std::memory_order_relaxed);
-    left_.store(tasks);
+    for (size_t i = 0; i < shares_.size(); ++i) shares_[i].left.store(EndOf(i) - EndOf(i - 1));
     if (sleeping_.load() != 0) {
       // With the lock, so that a worker between its last look and its sleep does not miss the call.
       { std::lock_guard<std::mutex> lock(mutex_); }
@@ -83,21 +83,39 @@ class ThreadPool::Workers {
   }
 
  private:
-  // Runs one task of the current loop; false if none is left. Whoever has taken a task keeps its loop from
-  // ending, so the loop's body and size are valid until the task is counted as done; a worker that comes late
-  // finds nothing left, and nobody waits for it.
+  // Of each thread: the tasks of its share that nobody has taken, the last ones.
+  struct alignas(64) Share {
+    std::atomic<size_t> left{0};
+  };
+
+  // Of the current loop. Share -1 ends at 0.
+  size_t EndOf(size_t share) const { return tasks_ * (share + 1) / shares_.size(); }
+
+  // Runs one task of the current loop; false if none is left. Threads begin with their own shares, so that in
+  // loop after loop the same rows stay in the same core's caches, and then help the others. Whoever has taken
+  // a task keeps its loop from ending, so the loop's body and size are valid until the task is counted as
+  // done; a worker that comes late finds nothing left, and nobody waits for it.
   bool TakeOne(size_t worker) {
-    size_t left = left_.load(std::memory_order_acquire);
-    do {
-      if (left == 0) return false;
-    } while (!left_.compare_exchange_weak(left, left - 1, std::memory_order_acq_rel));
-    const size_t tasks = tasks_;
-    (*body_)(tasks - left, worker);
-    if (done_.fetch_add(1) + 1 == tasks && waiting_.load()) {
-      { std::lock_guard<std::mutex> lock(mutex_); }
-      finished_.notify_one();
+    for (size_t i = 0; i < shares_.size(); ++i) {
+      const size_t share = (worker + i) % shares_.size();
+      std::atomic<size_t>& of_share = shares_[share].left;
+      size_t left = of_share.load(std::memory_order_acquire);
+      while (left != 0) {
+        if (!of_share.compare_exchange_weak(left, left - 1, std::memory_order_acq_rel)) continue;
+        const size_t tasks = tasks_;
+        (*body_)(EndOf(share) - left, worker);
+        if (done_.fetch_add(1) + 1 == tasks && waiting_.load()) {
+          { std::lock_guard<std::mutex> lock(mutex_); }
+          finished_.notify_one();
+        }
+        return true;
+      }
     }
-    return true;
+    return false;
+  }
+
+  bool SomeLeft() const {
+    return std::any_of(shares_.begin(), shares_.end(), [](const Share& share) { return share.left != 0; });
   }
 
   void Serve(size_t worker) {
@@ -110,7 +128,7 @@ class ThreadPool::Workers {
       if (worked) continue;
       std::unique_lock<std::mutex> lock(mutex_);
       sleeping_.fetch_add(1);
-      wake_.wait(lock, [&] { return stopping_.load() || left_.load() != 0; });
+      wake_.wait(lock, [&] { return stopping_.load() || SomeLeft(); });
       sleeping_.fetch_sub(1);
       if (stopping_.load()) return;
     }
@@ -118,10 +136,10 @@ class ThreadPool::Workers {
 
   const int spins_;
   std::mutex loop_mutex_;
-  // Of the current loop: written before left_ opens it, read by those who have taken a task.
+  // Of the current loop: written before the shares open it, read by those who have taken a task.
   const Body* body_ = nullptr;
   size_t tasks_ = 0;
-  std::atomic<size_t> left_{0};  // tasks that nobody has taken
+  std::vector<Share> shares_;
   std::atomic<size_t> done_{0};
   std::atomic<size_t> sleeping_{0};   // workers
   std::atomic<bool> waiting_{false};  // the caller, asleep
@@ -134,7 +152,7 @@ class ThreadPool::Workers {
 absl::StatusOr<std::unique_ptr<ThreadPool>> ThreadPool::Create(size_t threads) {
   std::unique_ptr<Workers> workers;
   if (threads > 1) {
-    workers = std::make_unique<Workers>(/*spin=*/threads <= AvailableCores());
+    workers = std::make_unique<Workers>(threads, /*spin=*/threads <= AvailableCores());
     SPLINESERVE_RETURN_IF_ERROR(workers->Start(threads - 1));
   }
   return std::unique_ptr<ThreadPool>(new ThreadPool(std::max<size_t>(threads, 1), std::move(workers)));
