@@ -67,6 +67,7 @@ class ThreadPool::Workers {
     tasks_ = tasks;
     done_.store(0, std::memory_order_relaxed);
     for (size_t i = 0; i < shares_.size(); ++i) shares_[i].left.store(EndOf(i) - EndOf(i - 1));
+    loop_.fetch_add(1);
     if (sleeping_.load() != 0) {
       // With the lock, so that a worker between its last look and its sleep does not miss the call.
       { std::lock_guard<std::mutex> lock(mutex_); }
@@ -114,22 +115,24 @@ class ThreadPool::Workers {
     return false;
   }
 
-  bool SomeLeft() const {
-    return std::any_of(shares_.begin(), shares_.end(), [](const Share& share) { return share.left != 0; });
-  }
-
   void Serve(size_t worker) {
+    size_t seen = 0;  // no task of this loop is left, nor of those before
     while (true) {
-      bool worked = TakeOne(worker);
-      for (int i = 0; i < spins_ && !worked && !stopping_.load(std::memory_order_relaxed); ++i) {
-        Pause();
-        worked = TakeOne(worker);
+      // Read before looking for tasks: those of a later loop are looked for again.
+      const size_t loop = loop_.load(std::memory_order_acquire);
+      if (loop != seen) {
+        while (TakeOne(worker)) {
+        }
+        seen = loop;
       }
-      if (worked) continue;
-      std::unique_lock<std::mutex> lock(mutex_);
-      sleeping_.fetch_add(1);
-      wake_.wait(lock, [&] { return stopping_.load() || SomeLeft(); });
-      sleeping_.fetch_sub(1);
+      const auto nothing_new = [&] { return loop_.load() == seen && !stopping_.load(); };
+      for (int i = 0; i < spins_ && nothing_new(); ++i) Pause();
+      if (nothing_new()) {
+        std::unique_lock<std::mutex> lock(mutex_);
+        sleeping_.fetch_add(1);
+        wake_.wait(lock, [&] { return !nothing_new(); });
+        sleeping_.fetch_sub(1);
+      }
       if (stopping_.load()) return;
     }
   }
@@ -140,6 +143,7 @@ class ThreadPool::Workers {
   const Body* body_ = nullptr;
   size_t tasks_ = 0;
   std::vector<Share> shares_;
+  std::atomic<size_t> loop_{0};  // counted: what an idle thread looks at
   std::atomic<size_t> done_{0};
   std::atomic<size_t> sleeping_{0};   // workers
   std::atomic<bool> waiting_{false};  // the caller, asleep

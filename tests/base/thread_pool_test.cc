@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <latch>
 #include <memory>
 #include <set>
 #include <string>
@@ -48,6 +49,27 @@ TEST(ThreadPoolTest, NoTwoTasksShareAWorkerAtATime) {
     inside[worker].fetch_sub(1);
   });
   EXPECT_FALSE(shared.load());
+}
+
+TEST(ThreadPoolTest, ThreadsBeginWithTheirOwnShares) {
+  constexpr size_t kThreads = 4;
+  const std::unique_ptr<ThreadPool> pool = ThreadPool::Create(kThreads).value();
+  for (const size_t tasks : {kThreads, 3 * kThreads + 2}) {
+    for (int round = 0; round < 20; ++round) {
+      // Each thread waits in its first task until all have one: so nobody can have helped anybody.
+      std::latch all(kThreads);
+      std::vector<std::atomic<bool>> began(kThreads);
+      std::vector<std::atomic<size_t>> first(kThreads);
+      pool->ParallelFor(tasks, [&](size_t task, size_t worker) {
+        if (began[worker].exchange(true)) return;
+        first[worker] = task;
+        all.arrive_and_wait();
+      });
+      for (size_t worker = 0; worker < kThreads; ++worker) {
+        EXPECT_EQ(first[worker], tasks * worker / kThreads) << tasks << " tasks";
+      }
+    }
+  }
 }
 
 TEST(ThreadPoolTest, LoopsOfSeveralCallersAllComplete) {
