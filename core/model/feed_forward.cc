@@ -268,7 +268,11 @@ class FeedForwardRun {
       const ScreenRange range = {first, panels * (task + 1) / tasks - first};
       if (!Screen(range, input, evaluation_.workspace.worker(task))) all_found = false;
     });
-    if (!all_found) return false;
+    if (!all_found) {
+      // One share with too many candidates fails all of them.
+      if (failed_ > 0) failed_ += found_;
+      return false;
+    }
     Prepare(0, 0, x_.rows, scratch);
     for (size_t r = 0; r < x_.rows; ++r) {
       uint32_t count = scratch.screened.count(r);
