@@ -115,6 +115,7 @@ TEST_F(ScreeningTest, LargerModels) {
     ASSERT_EQ(Screens(screened), 2);
     Random random(TestSeed());
     for (const size_t tokens : {1, 5, 150}) {
+      if (tokens == 150 && storage != DType::kF32) continue;  // minutes under AddressSanitizer
       SCOPED_TRACE(absl::StrCat("storage ", static_cast<int>(storage), ", ", tokens, " tokens"));
       Example example;
       for (size_t t = 0; t < tokens; ++t) {
