@@ -23,11 +23,11 @@ class ThreadPool {
 
   // Calls body(task, worker) once for every task in [0, tasks), on the caller and the workers, and returns
   // when all are done. `worker` in [0, threads()) names the executing thread, so that it can index scratch
-  // memory. Each thread begins with a share of its own of consecutive tasks, the same in every loop of as
-  // many, and then helps the others: results must not depend on who runs what. `body` must not throw and must
-  // not call ParallelFor on the same pool. Calls from several threads are safe; loops of two or more tasks on
-  // a pool of two or more threads run one after another, others inline and at once: there, callers must not
-  // share scratch memory by `worker`.
+  // memory. As a rule each thread begins with a share of its own of consecutive tasks, the same in
+  // every loop of as many, and then helps the others: results must not depend on who runs what. `body` must
+  // not throw and must not call ParallelFor on the same pool. Calls from several threads are safe; loops of
+  // two or more tasks on a pool of two or more threads run one after another, others inline and at once:
+  // there, callers must not share scratch memory by `worker`.
   void ParallelFor(size_t tasks, absl::FunctionRef<void(size_t task, size_t worker)> body);
 
   // Cores this process may really use: the smaller of its CPU affinity and its cgroup quota (rounded up), at

@@ -53,9 +53,11 @@ TEST(ThreadPoolTest, NoTwoTasksShareAWorkerAtATime) {
 
 TEST(ThreadPoolTest, ThreadsBeginWithTheirOwnShares) {
   constexpr size_t kThreads = 4;
-  const std::unique_ptr<ThreadPool> pool = ThreadPool::Create(kThreads).value();
   for (const size_t tasks : {kThreads, 3 * kThreads + 2}) {
     for (int round = 0; round < 20; ++round) {
+      // A pool's first loop: in a later one, a thread that was still looking through the shares of the loop
+      // before may begin anywhere.
+      const std::unique_ptr<ThreadPool> pool = ThreadPool::Create(kThreads).value();
       // Each thread waits in its first task until all have one: so nobody can have helped anybody.
       std::latch all(kThreads);
       std::vector<std::atomic<bool>> began(kThreads);
