@@ -1,9 +1,9 @@
 #include "core/model/crossover.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 
+#include "core/model/keep_fastest.h"
 #include "core/model/open_rows.h"
 
 namespace splineserve {
@@ -15,22 +15,13 @@ namespace {
 constexpr size_t kRows = 36;
 // Every column costs the same: a few panels tell about all of them.
 constexpr size_t kPanels = 4;
-// Times are of microseconds, so that an interrupt or a change of clock doubles one: the three products take
-// turns, and the fastest of each counts.
+// Of the three products, of which the fastest each counts.
 constexpr int kTurns = 8;
 // Bounds of what a measurement may say. On Zen 4 with AVX-512 sparse products win below half of the gates and
 // lose at all of them; on an Emerald Rapids, which multiplies two vectors a cycle but fetches one from its
 // second-level cache, below a third. These leave room for other processors. Without them one
 // disturbed measurement took an encoder that is 10 % open to 1.4 times its time.
 constexpr double kLeast = 0.3, kMost = 0.9;
-
-template <typename Body>
-void KeepFastest(double& fastest, const Body& body) {
-  const auto start = std::chrono::steady_clock::now();
-  body();
-  fastest =
-      std::min(fastest, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-}
 
 // kRows gated rows of a given share of open gates, from a fixed seed.
 struct GatedRows {

@@ -1,7 +1,6 @@
 #include "core/model/screening.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <map>
@@ -12,6 +11,7 @@
 
 #include "core/base/cpu_cache.h"
 #include "core/kernels/screen.h"
+#include "core/model/keep_fastest.h"
 #include "core/model/open_rows.h"
 #include "core/model/screened_units.h"
 
@@ -28,14 +28,6 @@ constexpr double kMargin = 0.9;
 constexpr double kMost = 0.6;
 // Of a gate that opens one time in twenty: its threshold in standard deviations.
 constexpr float kThreshold = 1.645f;
-
-template <typename Body>
-void KeepFastest(double& fastest, const Body& body) {
-  const auto start = std::chrono::steady_clock::now();
-  body();
-  fastest =
-      std::min(fastest, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-}
 
 // The share of candidates at which screening `rows` rows takes as long as their product, at least 0. Inputs
 // are random, with thresholds so high that gates are as sparse as where it is about to pay.
