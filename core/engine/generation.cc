@@ -93,8 +93,8 @@ void ActiveGenerations::EncodeSources() {
   const MatrixView<float> memory_rows =
       ExecutorContext::Rows(context_.rows.memory, rows, model->config().hidden_size);
   source_statuses_ = RunEncoder(evaluation, model->weights(), sources_, memory_rows);
-  const std::vector<absl::Status>& projected =
-      ProjectMemory(evaluation, model->weights(), source_lengths_, memory_rows, memories_);
+  const std::vector<absl::Status>& projected = ProjectMemory(
+      evaluation, model->weights(), source_lengths_, memory_rows, KeyValueLayout::kTokenBlocks, memories_);
   for (size_t f = 0; f < fresh_.size(); ++f) {
     std::unique_ptr<GenerationTask>& task = turn_[fresh_[f]];
     absl::Status status = context_.Check(*task->job().token);

@@ -135,14 +135,12 @@ struct GateSpec {
   const OpenListRoom* lists = nullptr;
 };
 
-// ReLU attention of one query row, all heads. `keys` and `values` are those of head 0, float32, keys.outer =
-// values.inner = the keys seen, at most one panel of them; those of head h lie h * head_stride floats
-// further.
+// ReLU attention of one query row, all heads, over tokens in blocks (token_blocks.h).
 struct TokenAttention {
-  const float* query = nullptr;  // [heads, keys.inner]
-  size_t heads = 0;
-  PackedView keys, values;
-  size_t head_stride = 0;
+  const float* query = nullptr;   // [heads, head_dim]
+  const float* blocks = nullptr;  // aligned to 64 bytes
+  size_t heads = 0, head_dim = 0;
+  size_t tokens = 0;  // the keys seen, 1 to kMaxBlockTokens; the others of the last block hold anything
   float scale = 1;
   bool square = false;  // relu2
   bool want_margin = false;
@@ -226,8 +224,8 @@ struct KernelSet {
                                   size_t out_stride);
 
   // For every head h: scores by `product` of its query row with its keys, gated as `gate` does into gates[h],
-  // then out[h * values.outer + n] = `product` of the gated scores with its values. Values of closed keys are
-  // not read.
+  // then out[h * head_dim + n] = `product` of the gated scores with its values. Values of closed keys are not
+  // read.
   void (*attend_token)(const TokenAttention& attention, GateRow* gates, float* out);
 
   // out[r][n] = x_r . w_n + bias[n] in the matrix's precision. kInt8: the sum of products is exact, then one

@@ -2,7 +2,8 @@
 // once for each target.
 //
 // In generation the products of one head are tiny: 32 multiply-adds in a chain, each waiting for the one
-// before. Here several heads' chains run at once, and a closed key's value is not even read.
+// before. Here the chains of several heads share a vector, several vectors run at once, and a closed key's
+// value is not even read.
 #if defined(SPLINESERVE_CORE_KERNELS_SIMD_TOKEN_ATTENTION_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SPLINESERVE_CORE_KERNELS_SIMD_TOKEN_ATTENTION_INL_H_
 #undef SPLINESERVE_CORE_KERNELS_SIMD_TOKEN_ATTENTION_INL_H_
@@ -17,90 +18,167 @@
 #include "core/kernels/kernel_set.h"
 #include "core/kernels/simd_gate-inl.h"
 #include "core/kernels/simd_vector-inl.h"
+#include "core/kernels/token_blocks.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace splineserve {
 namespace HWY_NAMESPACE {
 
-// Chains that hide the latency of the multiply-add: 4 cycles, and one a cycle is all that two loads for each
-// allow.
-inline constexpr size_t kTokenChains = 4;
+inline constexpr size_t kLineVectors = kLaneBlock / kLanes;
 
-// What one head's gates let through: the weights of its open keys, whose bits are set in `open`.
+// Blocks whose scores are computed together: 4 chains hide the latency of the multiply-add, 4 cycles, as far
+// as one load for each lets them.
+inline constexpr size_t kBlocksAtOnce = kLineVectors >= 4 ? 1 : 4 / kLineVectors;
+
+// Query numbers that are arranged at a time.
+inline constexpr size_t kQueryChunk = 128;
+
+// The gates of G heads that share lines. Of block b and head h of them, bit and weight of token t are
+// open[h]'s bit b * 16 / G + t and weight[b * 16 + h * 16 / G + t].
+template <size_t G>
 struct OpenKeys {
-  HWY_ALIGN float weight[kMaxPanelWidth];
-  uint64_t open;
+  HWY_ALIGN float weight[kMaxBlockTokens * G];
+  uint64_t open[G];
 };
 
-// Gates the scores of keys [key, key + V * kLanes) of one head; chains past the last key hold anything.
-template <size_t V, bool kMargin>
-HWY_INLINE void GateScores(const TokenAttention& a, size_t key, const FloatVector (&chain)[V],
-                           GateSummary& seen, OpenKeys& keys) {
+// The query's numbers as the lanes of a line want them: number k of the head that each lane belongs to.
+template <size_t G>
+class LineQuery {
+ public:
+  static constexpr size_t kTokens = kLaneBlock / G;
+  // Else all lanes of a vector are one head's.
+  static constexpr bool kArranged = kLanes > kTokens;
+
+  LineQuery(const float* query, size_t head_dim) : query_(query), head_dim_(head_dim) {}
+
+  // Prepares numbers [first, first + count), count <= kQueryChunk.
+  HWY_INLINE void Arrange(size_t first, size_t count) {
+    first_ = first;
+    if constexpr (kArranged) {
+#if HWY_TARGET != HWY_SCALAR
+      const FloatTag d;
+      // Four a number, for a 128-bit block of every vector.
+      const float* head[4];
+      for (size_t i = 0; i < 4; ++i) head[i] = query_ + i % G * head_dim_ + first;
+      size_t k = 0;
+      for (; k + kLanes <= count; k += kLanes) {
+        hn::StoreInterleaved4(hn::LoadU(d, head[0] + k), hn::LoadU(d, head[1] + k), hn::LoadU(d, head[2] + k),
+                              hn::LoadU(d, head[3] + k), d, arranged_ + 4 * k);
+      }
+      for (; k < count; ++k) {
+        for (size_t i = 0; i < 4; ++i) arranged_[4 * k + i] = head[i][k];
+      }
+#endif
+    }
+  }
+
+  // Of number first + k of what is prepared, for vector u of a line.
+  HWY_INLINE FloatVector Lanes(size_t k, size_t u) const {
+    const FloatTag d;
+#if HWY_TARGET != HWY_SCALAR
+    if constexpr (kArranged) {
+      return hn::TableLookupLanes(hn::LoadDup128(d, arranged_ + 4 * k),
+                                  hn::SetTableIndices(d, kHeadOfLane.head[u]));
+    }
+#endif
+    return hn::Set(d, query_[u * kLanes / kTokens * head_dim_ + first_ + k]);
+  }
+
+ private:
+  struct HeadOfLane {
+    HWY_ALIGN int32_t head[kLineVectors][kLanes];
+  };
+  static constexpr HeadOfLane kHeadOfLane = [] {
+    HeadOfLane of = {};
+    for (size_t i = 0; i < kLaneBlock; ++i)
+      of.head[i / kLanes][i % kLanes] = static_cast<int32_t>(i / kTokens);
+    return of;
+  }();
+
+  const float* const query_;
+  const size_t head_dim_;
+  size_t first_ = 0;
+  HWY_ALIGN float arranged_[4 * kQueryChunk];
+};
+
+// Gates the scores of block b; the lanes of tokens past the last hold anything.
+template <size_t G, bool kMargin>
+HWY_INLINE void GateLine(const TokenAttention& a, size_t b, const FloatVector (&chain)[kLineVectors],
+                         GateSummary (&seen)[kLineVectors], OpenKeys<G>& keys) {
+  constexpr size_t kTokens = kLaneBlock / G;
   const FloatTag d;
   const IntTag di;
+  const size_t count = HWY_MIN(a.tokens - b * kTokens, kTokens);
   const FloatVector scale = hn::Set(d, a.scale);
+  uint64_t line = 0;
 #pragma GCC unroll 4
-  for (size_t v = 0; v < V; ++v) {
-    const size_t first = key + v * kLanes;
-    const size_t count = a.keys.outer > first ? a.keys.outer - first : 0;
-    FloatVector argument = hn::Mul(scale, chain[v]);
-    const IntVector before = seen.smallest;
-    if (count < kLanes) argument = hn::IfThenElseZero(hn::FirstN(d, count), argument);
+  for (size_t u = 0; u < kLineVectors; ++u) {
+    FloatVector argument = hn::Mul(scale, chain[u]);
+    const IntVector before = seen[u].smallest;
+    const IntVector token = hn::And(hn::Iota(di, static_cast<int32_t>(u * kLanes)),
+                                    hn::Set(di, static_cast<int32_t>(kTokens - 1)));
+    const auto exists = hn::Lt(token, hn::Set(di, static_cast<int32_t>(count)));
+    argument = hn::IfThenElseZero(hn::RebindMask(d, exists), argument);
     FloatVector weight;
-    keys.open |= BitsOf(GateVector<false, kMargin>(argument, weight, seen)) << first;
-    if constexpr (kMargin) {
-      if (count < kLanes) seen.smallest = hn::IfThenElse(hn::FirstN(di, count), seen.smallest, before);
-    }
+    line |= BitsOf(GateVector<false, kMargin>(argument, weight, seen[u])) << (u * kLanes);
+    if constexpr (kMargin) seen[u].smallest = hn::IfThenElse(exists, seen[u].smallest, before);
     if (a.square) weight = hn::Mul(weight, weight);
-    hn::Store(weight, d, keys.weight + first);
+    hn::Store(weight, d, keys.weight + b * kLaneBlock + u * kLanes);
   }
+  constexpr uint64_t kMask = (uint64_t{1} << kTokens) - 1;
+#pragma GCC unroll 4
+  for (size_t h = 0; h < G; ++h) keys.open[h] |= (line >> (h * kTokens) & kMask) << (b * kTokens);
 }
 
-// The scores of H heads from `head` on with V vectors of keys from `key` on.
-template <size_t H, size_t V, bool kMargin>
-HWY_INLINE void ScoreHeads(const TokenAttention& a, size_t head, size_t key, GateSummary (&seen)[H],
-                           OpenKeys (&keys)[H]) {
+// The gates of blocks [b, b + B) of the heads whose keys start at `lines`.
+template <size_t G, size_t B, bool kMargin>
+HWY_INLINE void GateBlocks(const TokenAttention& a, size_t b, const float* lines, size_t block_size,
+                           LineQuery<G>& query, GateSummary (&seen)[kLineVectors], OpenKeys<G>& keys) {
   const FloatTag d;
-  const size_t inner = a.keys.inner, width = a.keys.panel_width;
-  const float* panel = static_cast<const float*>(a.keys.data) + head * a.head_stride + key;
-  const float* query = a.query + head * inner;
-  FloatVector chain[H][V];
+  FloatVector chain[B][kLineVectors];
 #pragma GCC unroll 4
-  for (size_t h = 0; h < H; ++h) {
+  for (size_t i = 0; i < B; ++i) {
 #pragma GCC unroll 4
-    for (size_t v = 0; v < V; ++v) chain[h][v] = hn::Zero(d);
+    for (size_t u = 0; u < kLineVectors; ++u) chain[i][u] = hn::Zero(d);
   }
-  for (size_t k = 0; k < inner; ++k) {
+  const float* line = lines + b * block_size;
+  for (size_t first = 0; first < a.head_dim; first += kQueryChunk) {
+    const size_t count = HWY_MIN(a.head_dim - first, kQueryChunk);
+    // What fits one chunk is arranged already.
+    if (a.head_dim > kQueryChunk) query.Arrange(first, count);
+    for (size_t k = 0; k < count; ++k, line += kLaneBlock) {
 #pragma GCC unroll 4
-    for (size_t h = 0; h < H; ++h) {
-      const FloatVector broadcast = hn::Set(d, query[h * inner + k]);
+      for (size_t u = 0; u < kLineVectors; ++u) {
+        const FloatVector lanes = query.Lanes(k, u);
 #pragma GCC unroll 4
-      for (size_t v = 0; v < V; ++v) {
-        chain[h][v] =
-            Fma(broadcast, hn::Load(d, panel + h * a.head_stride + k * width + v * kLanes), chain[h][v]);
+        for (size_t i = 0; i < B; ++i) {
+          chain[i][u] = Fma(lanes, hn::Load(d, line + i * block_size + u * kLanes), chain[i][u]);
+        }
       }
     }
   }
 #pragma GCC unroll 4
-  for (size_t h = 0; h < H; ++h) GateScores<V, kMargin>(a, key, chain[h], seen[h], keys[h]);
+  for (size_t i = 0; i < B; ++i) GateLine<G, kMargin>(a, b + i, chain[i], seen, keys);
 }
 
 // Columns [column, column + V vectors) of one head's sum over its open keys; `columns` of them exist.
-template <size_t V>
-HWY_INLINE void SumValues(const OpenKeys& keys, const float* values, size_t width, size_t columns,
-                          float* out) {
+// `values` is column `column` of the value of token 0.
+template <size_t G, size_t V>
+HWY_INLINE void SumValues(uint64_t open, const float* weight, const float* values, size_t block_size,
+                          size_t token_size, size_t columns, float* out) {
+  constexpr size_t kTokens = kLaneBlock / G;
   const FloatTag d;
   FloatVector chain[V];
 #pragma GCC unroll 4
   for (size_t v = 0; v < V; ++v) chain[v] = hn::Zero(d);
-  for (uint64_t open = keys.open; open != 0; open &= open - 1) {
-    const size_t key = hwy::Num0BitsBelowLS1Bit_Nonzero64(open);
-    const FloatVector broadcast = hn::Set(d, keys.weight[key]);
+  for (; open != 0; open &= open - 1) {
+    const size_t token = hwy::Num0BitsBelowLS1Bit_Nonzero64(open);
+    const size_t b = token / kTokens, t = token % kTokens;
+    const FloatVector broadcast = hn::Set(d, weight[b * kLaneBlock + t]);
+    const float* const value = values + b * block_size + t * token_size;
 #pragma GCC unroll 4
-    for (size_t v = 0; v < V; ++v) {
-      chain[v] = Fma(broadcast, hn::Load(d, values + key * width + v * kLanes), chain[v]);
-    }
+    for (size_t v = 0; v < V; ++v) chain[v] = Fma(broadcast, hn::Load(d, value + v * kLanes), chain[v]);
   }
   const size_t last = columns - (V - 1) * kLanes;
 #pragma GCC unroll 4
@@ -112,78 +190,104 @@ HWY_INLINE void SumValues(const OpenKeys& keys, const float* values, size_t widt
   }
 }
 
-HWY_INLINE void SumHead(const TokenAttention& a, size_t head, const OpenKeys& keys, float* out) {
+template <size_t G>
+HWY_INLINE void SumHead(uint64_t open, const float* weight, const float* values, const TokenBlocks& layout,
+                        float* out) {
   constexpr size_t kVectors = 4;
-  const float* values = static_cast<const float*>(a.values.data) + head * a.head_stride;
-  const size_t width = a.values.panel_width;
-  for (size_t column = 0; column < a.values.outer;) {
-    const float* panel = values + column / width * a.values.panel_stride + column % width;
-    const size_t left = HWY_MIN(a.values.outer - column, width - column % width);
-    const size_t columns = HWY_MIN(left, kVectors * kLanes);
+  const size_t block_size = layout.block_size(), token_size = layout.heads * layout.value_width();
+  for (size_t column = 0; column < layout.head_dim;) {
+    const size_t columns = HWY_MIN(layout.head_dim - column, kVectors * kLanes);
     switch ((columns + kLanes - 1) / kLanes) {
-      case 1:
-        SumValues<1>(keys, panel, width, columns, out + column);
-        break;
-      case 2:
-        SumValues<2>(keys, panel, width, columns, out + column);
-        break;
-      case 3:
-        SumValues<3>(keys, panel, width, columns, out + column);
-        break;
-      default:
-        SumValues<4>(keys, panel, width, columns, out + column);
-        break;
+#define SPLINESERVE_COLUMNS(V)                                                                     \
+  case V:                                                                                          \
+    SumValues<G, V>(open, weight, values + column, block_size, token_size, columns, out + column); \
+    break;
+      SPLINESERVE_COLUMNS(1)
+      SPLINESERVE_COLUMNS(2)
+      SPLINESERVE_COLUMNS(3)
+      SPLINESERVE_COLUMNS(4)
+#undef SPLINESERVE_COLUMNS
     }
     column += columns;
   }
 }
 
-// H heads from `head` on.
-template <size_t H, bool kMargin>
-HWY_NOINLINE void AttendHeads(const TokenAttention& a, size_t head, GateRow* gates, float* out) {
+// The summaries of G heads out of those of their lines.
+template <size_t G, bool kMargin>
+HWY_INLINE void SummarizeHeads(const GateSummary (&seen)[kLineVectors], const OpenKeys<G>& keys,
+                               GateRow* gates) {
+  constexpr size_t kTokens = kLaneBlock / G;
+  const FloatTag d;
   const IntTag di;
-  GateSummary seen[H];
-  OpenKeys keys[H];
-  for (size_t h = 0; h < H; ++h) {
-    seen[h] = {0, hn::Zero(FloatTag()), hn::Set(di, kInfinityBits)};
-    keys[h].open = 0;
+  FloatVector overflow = seen[0].overflow;
+  for (size_t u = 1; u < kLineVectors; ++u) overflow = hn::Add(overflow, seen[u].overflow);
+  const bool all_finite = hn::GetLane(hn::SumOfLanes(d, overflow)) == 0;
+  HWY_ALIGN float overflows[kLaneBlock] = {};
+  HWY_ALIGN int32_t smallest[kLaneBlock];
+  for (size_t u = 0; u < kLineVectors; ++u) {
+    if (!all_finite) hn::Store(seen[u].overflow, d, overflows + u * kLanes);
+    if constexpr (kMargin) hn::Store(seen[u].smallest, di, smallest + u * kLanes);
   }
-  for (size_t key = 0; key < a.keys.outer;) {
-    const size_t vectors = HWY_MIN((a.keys.outer - key + kLanes - 1) / kLanes, kTokenChains / H);
-    switch (vectors) {
-#define SPLINESERVE_KEYS(V)                                                                   \
-  case V:                                                                                     \
-    if constexpr (V * H <= kTokenChains) ScoreHeads<H, V, kMargin>(a, head, key, seen, keys); \
-    break;
-      SPLINESERVE_KEYS(1)
-      SPLINESERVE_KEYS(2)
-      SPLINESERVE_KEYS(3)
-      SPLINESERVE_KEYS(4)
-#undef SPLINESERVE_KEYS
+  for (size_t h = 0; h < G; ++h) {
+    GateRow& row = gates[h];
+    row.open = static_cast<uint32_t>(hwy::PopCount(keys.open[h]));
+    row.finite = true;
+    int32_t margin = kInfinityBits;
+    for (size_t t = h * kTokens; t < (h + 1) * kTokens; ++t) {
+      if (!all_finite) row.finite = row.finite && overflows[t] == 0;
+      if constexpr (kMargin) margin = HWY_MIN(margin, smallest[t]);
     }
-    key += vectors * kLanes;
+    row.margin = kMargin ? FloatOfBits(margin) : 0;
   }
-  for (size_t h = 0; h < H; ++h) {
-    GateRow& row = gates[head + h];
-    row.open = static_cast<uint32_t>(hwy::PopCount(keys[h].open));
-    row.finite = AllWereFinite(seen[h]);
-    row.margin = kMargin ? FloatOfBits(hn::GetLane(hn::MinOfLanes(di, seen[h].smallest))) : 0;
-    uint8_t* bits = a.bits == nullptr ? nullptr : a.bits[head + h];
-    if (bits != nullptr) std::memcpy(bits, &keys[h].open, (a.keys.outer + 7) / 8);
-    SumHead(a, head + h, keys[h], out + (head + h) * a.values.outer);
+}
+
+template <size_t G, bool kMargin>
+HWY_NOINLINE void AttendHeads(const TokenAttention& a, GateRow* gates, float* out) {
+  const TokenBlocks layout = {a.heads, a.head_dim};
+  const size_t blocks = layout.Blocks(a.tokens), block_size = layout.block_size();
+  OpenKeys<G> keys;
+  for (size_t head = 0; head < a.heads; head += G) {
+    LineQuery<G> query(a.query + head * a.head_dim, a.head_dim);
+    query.Arrange(0, HWY_MIN(a.head_dim, kQueryChunk));
+    GateSummary seen[kLineVectors];
+    for (GateSummary& summary : seen) summary = {0, hn::Zero(FloatTag()), hn::Set(IntTag(), kInfinityBits)};
+    for (size_t h = 0; h < G; ++h) keys.open[h] = 0;
+    const float* const lines = a.blocks + layout.KeyAt(0, head);
+    for (size_t b = 0; b < blocks;) {
+      const size_t count = HWY_MIN(blocks - b, kBlocksAtOnce);
+      switch (count) {
+#define SPLINESERVE_BLOCKS(B)                                                                                \
+  case B:                                                                                                    \
+    if constexpr (B <= kBlocksAtOnce) GateBlocks<G, B, kMargin>(a, b, lines, block_size, query, seen, keys); \
+    break;
+        SPLINESERVE_BLOCKS(1)
+        SPLINESERVE_BLOCKS(2)
+        SPLINESERVE_BLOCKS(3)
+        SPLINESERVE_BLOCKS(4)
+#undef SPLINESERVE_BLOCKS
+      }
+      b += count;
+    }
+    SummarizeHeads<G, kMargin>(seen, keys, gates + head);
+    for (size_t h = 0; h < G; ++h) {
+      uint8_t* const bits = a.bits == nullptr ? nullptr : a.bits[head + h];
+      if (bits != nullptr) std::memcpy(bits, &keys.open[h], (a.tokens + 7) / 8);
+      SumHead<G>(keys.open[h], keys.weight + h * (kLaneBlock / G), a.blocks + layout.ValueAt(0, head + h),
+                 layout, out + (head + h) * a.head_dim);
+    }
   }
 }
 
 template <bool kMargin>
 HWY_INLINE void AttendAllHeads(const TokenAttention& a, GateRow* gates, float* out) {
-  size_t head = 0;
-  if (a.keys.outer <= kLanes) {
-    for (; head + 4 <= a.heads; head += 4) AttendHeads<4, kMargin>(a, head, gates, out);
+  switch (TokenBlocks{a.heads, a.head_dim}.heads_together()) {
+    case 4:
+      return AttendHeads<4, kMargin>(a, gates, out);
+    case 2:
+      return AttendHeads<2, kMargin>(a, gates, out);
+    default:
+      return AttendHeads<1, kMargin>(a, gates, out);
   }
-  if (a.keys.outer <= 2 * kLanes) {
-    for (; head + 2 <= a.heads; head += 2) AttendHeads<2, kMargin>(a, head, gates, out);
-  }
-  for (; head < a.heads; ++head) AttendHeads<1, kMargin>(a, head, gates, out);
 }
 
 inline void AttendToken(const TokenAttention& a, GateRow* gates, float* out) {

@@ -62,6 +62,15 @@ bool IsToken(const AttentionStage& stage, size_t sequence) {
   return !stage.token_keys.empty() && stage.token_keys[sequence].tokens != 0;
 }
 
+// The same for heads that lie in token blocks.
+void ReserveUnpacked(Evaluation& evaluation, const KeyValues& keys) {
+  const KeyValueView& chunk = keys.chunk(0);
+  if (chunk.layout != KeyValueLayout::kTokenBlocks) return;
+  for (size_t i = 0; i < evaluation.pool.threads(); ++i) {
+    evaluation.workspace.worker(i).unpacked.EnsureSize(chunk.OneHead(nullptr).size());
+  }
+}
+
 // Makes room in every worker's scratch for blocks of these sequences: which worker gets which block is not
 // determined, and a worker that saw a large one late would allocate in the middle of a steady load.
 void ReserveScratch(Evaluation& evaluation, const AttentionStage& stage,
@@ -78,6 +87,7 @@ void ReserveScratch(Evaluation& evaluation, const AttentionStage& stage,
     const size_t rows = std::min(kQueryBlock, evaluation.sequences()[s].count);
     // Of what is there, not of what is used, which grows with every step.
     const size_t columns = gated ? keys[s]->largest_chunk() : keys[s]->capacity();
+    ReserveUnpacked(evaluation, *keys[s]);
     if (rows <= most_rows && columns <= most_columns) continue;
     most_rows = std::max(most_rows, rows);
     most_columns = std::max(most_columns, columns);
@@ -134,10 +144,9 @@ void AttendTo(Evaluation& evaluation, const AttentionStage& stage, absl::Span<co
     const RowRange& range = sequences[task.sequence];
     if (task.all_heads) {
       const TokenKeys& own = stage.token_keys[task.sequence];
-      for (size_t head = 0; fresh != nullptr && head < config.num_attention_heads; ++head) {
-        const size_t column = head * config.head_dim;
-        own.view.Store(stage.stored_layer, head, own.tokens - 1, fresh->keys.row(range.first) + column,
-                       fresh->values.row(range.first) + column);
+      if (fresh != nullptr) {
+        own.view.StoreToken(stage.stored_layer, own.tokens - 1, fresh->keys.row(range.first),
+                            fresh->values.row(range.first));
       }
       AttendToken(evaluation, stage, own, task.sequence, query, attended, scratch);
       return;

@@ -12,7 +12,7 @@ namespace splineserve {
 
 const std::vector<absl::Status>& ProjectMemory(Evaluation& evaluation, const ModelWeights& weights,
                                                absl::Span<const size_t> lengths,
-                                               MatrixView<const float> memory,
+                                               MatrixView<const float> memory, KeyValueLayout layout,
                                                std::vector<std::shared_ptr<const KeyValues>>& projected) {
   const ModelConfig& config = weights.config;
   Workspace& workspace = evaluation.workspace;
@@ -23,8 +23,9 @@ const std::vector<absl::Status>& ProjectMemory(Evaluation& evaluation, const Mod
   for (size_t length : lengths) {
     workspace.ranges.push_back({rows, length, 0});
     rows += length;
-    auto keys =
-        std::make_shared<KeyValues>(&workspace.key_value_pool, KeyValueShape::OfDecoder(config), length);
+    auto keys = std::make_shared<KeyValues>(
+        &workspace.key_value_pool, KeyValueShape::OfDecoder(config), length, KeyValues::kChunkTokens,
+        layout == KeyValueLayout::kTokenBlocks ? KeyValueCache::MemoryLayout(config, length) : layout);
     keys->Grow(length);
     workspace.caches.push_back(keys.get());
     projected.push_back(std::move(keys));

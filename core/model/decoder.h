@@ -21,11 +21,12 @@ struct DecoderInput {
 
 // Projects the encoder's final rows of each source, memory [sum of lengths, hidden_size] stacked, to keys and
 // values of every decoder layer's cross-attention: projected[i], immutable from then on, which all beams of a
-// source share. Returns one status a source, OUT_OF_RANGE where a number overflows, valid as
-// Evaluation::statuses.
+// source share. With kTokenBlocks as `layout` those of short sources lie in token blocks, where the
+// activation lets generation read them (KeyValueCache::MemoryLayout). Returns one status a source,
+// OUT_OF_RANGE where a number overflows, valid as Evaluation::statuses.
 const std::vector<absl::Status>& ProjectMemory(Evaluation& evaluation, const ModelWeights& weights,
                                                absl::Span<const size_t> lengths,
-                                               MatrixView<const float> memory,
+                                               MatrixView<const float> memory, KeyValueLayout layout,
                                                std::vector<std::shared_ptr<const KeyValues>>& projected);
 
 // Evaluates the new tokens of every input (at least one each; caches distinct) and writes their final rows,

@@ -88,6 +88,7 @@ class Workspace {
     // Whether most scores that this worker saw last were sparse enough for lists: the next will be like them.
     bool scores_listed = false;
     AlignedBuffer<float> arguments;  // of one row of frozen gates
+    AlignedBuffer<float> unpacked;   // keys and values of one head, of a chunk of token blocks
   };
   Worker& worker(size_t i) { return workers_[i]; }
   void EnsureWorkers(size_t count) {

@@ -50,7 +50,8 @@ ForwardResult RunForward(const ModelWeights& weights, const ForwardMeans& means,
     if (!batch.sources.empty()) {
       std::vector<size_t> lengths;
       for (const SequenceInput& source : batch.sources) lengths.push_back(source.length());
-      KeepFirst(ProjectMemory(decoding, weights, lengths, hidden, memory), result.source_statuses);
+      KeepFirst(ProjectMemory(decoding, weights, lengths, hidden, KeyValueLayout::kPanels, memory),
+                result.source_statuses);
     }
     caches.reserve(count);
     std::vector<DecoderInput> inputs;

@@ -60,14 +60,22 @@ class HeadBlock {
   }
 
   template <typename Body>
-  void ForParts(const Body& body) const {
+  void ForParts(Workspace::Worker& scratch, const Body& body) const {
     const size_t columns = Columns();
     for (size_t i = 0; i < keys_.chunks() && keys_.first_token(i) < columns; ++i) {
-      const KeyValueView& chunk = keys_.chunk(i);
+      KeyValueView chunk = keys_.chunk(i);
+      size_t layer = stage_.stored_layer, head = task_.head;
       const size_t first = keys_.first_token(i);
       const size_t tokens = std::min(chunk.capacity, columns - first);
-      body(Part{first, tokens, chunk.Keys(stage_.stored_layer, task_.head, tokens),
-                chunk.Values(stage_.stored_layer, task_.head, tokens)});
+      if (chunk.layout == KeyValueLayout::kTokenBlocks) {
+        // Prompts, of few tokens and once: a layout that suits both readers would slow down every step.
+        scratch.unpacked.EnsureSize(chunk.OneHead(nullptr).size());
+        const KeyValueView unpacked = chunk.OneHead(scratch.unpacked.data());
+        unpacked.CopyHead(0, 0, chunk, layer, head, tokens);
+        chunk = unpacked;
+        layer = head = 0;
+      }
+      body(Part{first, tokens, chunk.Keys(layer, head, tokens), chunk.Values(layer, head, tokens)});
     }
   }
 
@@ -88,7 +96,7 @@ class HeadBlock {
     const bool margins = sink != nullptr && sink->WantsMargin(task_.sequence);
     BeginGates(scratch);
     size_t passed = 0;  // tokens of the chunk before
-    ForParts([&](const Part& part) {
+    ForParts(scratch, [&](const Part& part) {
       if (passed != 0) PassOver(passed, scratch);
       passed = part.tokens;
       const MatrixView<float> scores(scratch.gated.data(), task_.rows, part.tokens);
@@ -165,7 +173,7 @@ class HeadBlock {
       rows[r] = {evaluation_.frozen->Bits(Group(r)), sink == nullptr ? nullptr : sink->Bits(Group(r)), {}};
       if (margins) rows[r].seen.margin = std::numeric_limits<float>::infinity();
     }
-    ForParts([&](const Part& part) {
+    ForParts(scratch, [&](const Part& part) {
       const MatrixView<float> scores(scratch.gated.data(), task_.rows, part.tokens);
       scratch.arguments.EnsureSize(part.tokens);
       kernels.product(queries.data, queries.stride, task_.rows, part.keys, nullptr, config_.attention_scale,
@@ -196,7 +204,7 @@ class HeadBlock {
   // Weights SoftMax or SoftPlus of scale q . k.
   void Smooth(MatrixView<const float> queries, MatrixView<float> out, Workspace::Worker& scratch) {
     const MatrixView<float> scores(scratch.gated.data(), task_.rows, Columns());
-    ForParts([&](const Part& part) {
+    ForParts(scratch, [&](const Part& part) {
       evaluation_.kernels.product(queries.data, queries.stride, task_.rows, part.keys, nullptr,
                                   config_.attention_scale, scores.data + part.first, scores.stride);
     });
@@ -212,7 +220,7 @@ class HeadBlock {
       }
       std::fill(scores.row(r) + visible, scores.row(r) + scores.cols, 0.0f);
     }
-    ForParts([&](const Part& part) { Multiply(scores.Cols(part.first, part.tokens), part, out); });
+    ForParts(scratch, [&](const Part& part) { Multiply(scores.Cols(part.first, part.tokens), part, out); });
   }
 
   Evaluation& evaluation_;

@@ -12,8 +12,6 @@ namespace {
 // The first chunk of a generation: most are short, and little is copied when the first beams part.
 constexpr size_t kFirstTokens = 16;
 
-size_t RoundUp(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
-
 size_t MaxChunkTokens(size_t beams) {
   return beams == 1 ? KeyValues::kMaxChunkTokens : KeyValues::kChunkTokens;
 }
@@ -22,59 +20,29 @@ size_t FirstCapacity(size_t prompt_tokens) {
   return std::max(kFirstTokens, prompt_tokens / kLaneBlock * kLaneBlock);
 }
 
-size_t MemoryBytes(const KeyValueShape& shape, size_t tokens) {
-  return tokens == 0 ? 0 : KeyValueChunk::Bytes(shape, KeyValues::RoundedCapacity(tokens));
+bool IsGated(const ModelConfig& config) {
+  return config.attention_activation == AttentionActivation::kRelu ||
+         config.attention_activation == AttentionActivation::kRelu2;
 }
 
-// Of the panels of an operand with `outer` columns and chains of `inner`.
-size_t PackedSize(size_t inner, size_t outer) { return RoundUp(outer, PanelWidth(outer)) * inner; }
+// Short prompts: longer ones are multiplied in blocks of rows, and fill chunks that beams share.
+KeyValueLayout OwnLayout(const ModelConfig& config, size_t prompt_tokens) {
+  return IsGated(config) && prompt_tokens < kFirstTokens ? KeyValueLayout::kTokenBlocks
+                                                         : KeyValueLayout::kPanels;
+}
+
+size_t MemoryBytes(const KeyValueShape& shape, KeyValueLayout layout, size_t tokens) {
+  return tokens == 0
+             ? 0
+             : KeyValueChunk::Bytes(shape, layout, KeyValueView::RoundedCapacity(shape, layout, tokens));
+}
 
 }  // namespace
 
-void KeyValueView::Store(size_t layer, size_t head, size_t token, const float* key,
-                         const float* value) const {
-  const size_t head_dim = shape.head_dim;
-  float* const column = Head(layer, head) + token / key_width * head_dim * key_width + token % key_width;
-  for (size_t k = 0; k < head_dim; ++k) column[k * key_width] = key[k];
-  float* row = Head(layer, head) + keys_size + token * value_width;
-  for (size_t n = 0; n < head_dim; n += value_width, row += capacity * value_width) {
-    std::memcpy(row, value + n, std::min(value_width, head_dim - n) * sizeof(float));
-  }
-}
-
-KeyValueChunk::KeyValueChunk(KeyValuePool* pool, const KeyValueShape& shape, size_t capacity) : pool_(pool) {
-  view_.shape = shape;
-  view_.capacity = capacity;
-  view_.key_width = PanelWidth(capacity);
-  view_.value_width = PanelWidth(shape.head_dim);
-  view_.keys_size = PackedSize(shape.head_dim, capacity);
-  view_.head_stride = view_.keys_size + PackedSize(capacity, shape.head_dim);
-  buffer_ = AlignedBuffer<float>(shape.layers * shape.heads * view_.head_stride);
-  view_.data = buffer_.data();
-}
-
-size_t KeyValueChunk::Bytes(const KeyValueShape& shape, size_t capacity) {
-  return shape.layers * shape.heads *
-         (PackedSize(shape.head_dim, capacity) + PackedSize(capacity, shape.head_dim)) * sizeof(float);
-}
-
-void KeyValueChunk::CopyFirst(const KeyValueChunk& from, size_t tokens) {
-  const size_t head_dim = view_.shape.head_dim;
-  for (size_t i = 0; i < view_.shape.layers * view_.shape.heads; ++i) {
-    float* to_head = view_.Head(0, i);
-    const float* from_head = from.view_.Head(0, i);
-    for (size_t first = 0; first < tokens; first += view_.key_width) {
-      const size_t count = std::min(view_.key_width, tokens - first);
-      for (size_t k = 0; k < head_dim; ++k) {
-        const size_t at = first * head_dim + k * view_.key_width;
-        std::memcpy(to_head + at, from_head + at, count * sizeof(float));
-      }
-    }
-    for (size_t n = 0; n < head_dim; n += view_.value_width) {
-      const size_t at = view_.keys_size + n * view_.capacity;
-      std::memcpy(to_head + at, from_head + at, tokens * view_.value_width * sizeof(float));
-    }
-  }
+KeyValueChunk::KeyValueChunk(KeyValuePool* pool, const KeyValueShape& shape, KeyValueLayout layout,
+                             size_t capacity)
+    : pool_(pool), buffer_(KeyValueView::Size(shape, layout, capacity)) {
+  view_ = KeyValueView(shape, layout, capacity, buffer_.data());
 }
 
 KeyValueChunkRef::~KeyValueChunkRef() {
@@ -83,18 +51,19 @@ KeyValueChunkRef::~KeyValueChunkRef() {
 
 KeyValuePool::~KeyValuePool() = default;
 
-KeyValueChunkRef KeyValuePool::Take(const KeyValueShape& shape, size_t capacity) {
-  const size_t bytes = KeyValueChunk::Bytes(shape, capacity);
+KeyValueChunkRef KeyValuePool::Take(const KeyValueShape& shape, KeyValueLayout layout, size_t capacity) {
+  const size_t bytes = KeyValueChunk::Bytes(shape, layout, capacity);
   used_bytes_ += bytes;
   // The youngest first: it is likeliest to be in the cache.
   for (size_t i = kept_.size(); i-- > 0;) {
-    if (kept_[i]->capacity() != capacity || !(kept_[i]->shape() == shape)) continue;
+    const KeyValueView& view = kept_[i]->view();
+    if (view.capacity != capacity || view.layout != layout || !(view.shape == shape)) continue;
     KeyValueChunkRef taken(kept_[i].release());
     kept_.erase(kept_.begin() + static_cast<ptrdiff_t>(i));
     kept_bytes_ -= bytes;
     return taken;
   }
-  return KeyValueChunkRef(new KeyValueChunk(this, shape, capacity));
+  return KeyValueChunkRef(new KeyValueChunk(this, shape, layout, capacity));
 }
 
 void KeyValuePool::GiveBack(KeyValueChunk* chunk) {
@@ -111,18 +80,17 @@ void KeyValuePool::GiveBack(KeyValueChunk* chunk) {
   kept_.push_back(std::move(owned));
 }
 
-size_t KeyValues::RoundedCapacity(size_t tokens) { return RoundUp(std::max<size_t>(tokens, 1), kLaneBlock); }
-
 size_t KeyValues::NextChunk(size_t capacity, size_t max_chunk_tokens) {
   // Few sizes, so that the pool is likely to have one.
   return std::clamp(std::bit_floor(capacity), kChunkTokens, max_chunk_tokens);
 }
 
 KeyValues::KeyValues(KeyValuePool* pool, const KeyValueShape& shape, size_t first_tokens,
-                     size_t max_chunk_tokens)
+                     size_t max_chunk_tokens, KeyValueLayout layout)
     : pool_(pool),
       shape_(shape),
-      first_capacity_(RoundedCapacity(first_tokens)),
+      layout_(layout),
+      first_capacity_(KeyValueView::RoundedCapacity(shape, layout, first_tokens)),
       max_chunk_tokens_(max_chunk_tokens) {}
 
 void KeyValues::Prepare(KeyValuePool* pool, const KeyValueShape& shape, size_t tokens) {
@@ -130,13 +98,13 @@ void KeyValues::Prepare(KeyValuePool* pool, const KeyValueShape& shape, size_t t
                       !chunks_.front().chunk.shared();
   if (!enough) {
     *this = KeyValues(pool, shape, tokens);
-    Append(first_capacity_);
+    Append(layout_, first_capacity_);
   }
   length_ = 0;
 }
 
 void KeyValues::ReserveList(size_t tokens) {
-  chunks_.reserve(1 + RoundUp(tokens, kChunkTokens) / kChunkTokens);
+  chunks_.reserve(1 + (tokens + kChunkTokens - 1) / kChunkTokens);
 }
 
 void KeyValues::Clear() {
@@ -144,23 +112,43 @@ void KeyValues::Clear() {
   length_ = capacity_ = largest_chunk_ = 0;
 }
 
-void KeyValues::Append(size_t capacity) {
-  chunks_.push_back({pool_->Take(shape_, capacity), capacity_});
+void KeyValues::Append(KeyValueLayout layout, size_t capacity) {
+  chunks_.push_back({pool_->Take(shape_, layout, capacity), capacity_});
   capacity_ += capacity;
   largest_chunk_ = std::max(largest_chunk_, capacity);
 }
 
+void KeyValues::ReplaceLast(KeyValueLayout layout, size_t capacity, size_t kept) {
+  Place& last = chunks_.back();
+  KeyValueChunkRef chunk = pool_->Take(shape_, layout, capacity);
+  chunk->view().CopyFirst(last.chunk->view(), kept - last.first);
+  last.chunk = std::move(chunk);
+  capacity_ = last.first + capacity;
+  largest_chunk_ = std::max(largest_chunk_, capacity);
+}
+
+void KeyValues::Widen(size_t kept) {
+  size_t capacity = capacity_;
+  while (capacity < length_) capacity *= 2;
+  if (capacity <= kMaxBlockTokens) {
+    ReplaceLast(KeyValueLayout::kTokenBlocks, capacity, kept);
+  } else {
+    ReplaceLast(KeyValueLayout::kPanels,
+                KeyValueView::RoundedCapacity(shape_, KeyValueLayout::kPanels, capacity_), kept);
+  }
+}
+
 void KeyValues::Grow(size_t tokens) {
-  if (length_ < capacity_ && chunks_.back().chunk.shared()) {
-    Place& last = chunks_.back();
-    KeyValueChunkRef copy = pool_->Take(shape_, last.chunk->capacity());
-    copy->CopyFirst(*last.chunk, length_ - last.first);
-    last.chunk = std::move(copy);
-  }
+  const size_t kept = length_;
   length_ += tokens;
-  while (capacity_ < length_) {
-    Append(chunks_.empty() ? first_capacity_ : NextChunk(capacity_, max_chunk_tokens_));
+  if (chunks_.empty()) Append(layout_, first_capacity_);
+  const KeyValueView& last = chunks_.back().chunk->view();
+  if (last.layout == KeyValueLayout::kTokenBlocks && capacity_ < length_) {
+    Widen(kept);
+  } else if (kept < capacity_ && chunks_.back().chunk.shared()) {
+    ReplaceLast(last.layout, last.capacity, kept);
   }
+  while (capacity_ < length_) Append(KeyValueLayout::kPanels, NextChunk(capacity_, max_chunk_tokens_));
 }
 
 void KeyValues::Store(size_t layer, size_t head, MatrixView<const float> keys,
@@ -183,28 +171,49 @@ KeyValueCache KeyValueCache::ForTokens(KeyValuePool* pool, const ModelConfig& co
 
 size_t KeyValueCache::BytesForTokens(const ModelConfig& config, size_t tokens, size_t memory_tokens) {
   const KeyValueShape shape = KeyValueShape::OfDecoder(config);
-  return MemoryBytes(shape, memory_tokens) + KeyValueChunk::Bytes(shape, KeyValues::RoundedCapacity(tokens));
+  return MemoryBytes(shape, KeyValueLayout::kPanels, memory_tokens) +
+         MemoryBytes(shape, KeyValueLayout::kPanels, std::max<size_t>(tokens, 1));
+}
+
+KeyValueLayout KeyValueCache::MemoryLayout(const ModelConfig& config, size_t tokens) {
+  return IsGated(config) && tokens <= kMaxBlockTokens ? KeyValueLayout::kTokenBlocks
+                                                      : KeyValueLayout::kPanels;
 }
 
 KeyValueCache KeyValueCache::ForGeneration(KeyValuePool* pool, const ModelConfig& config,
                                            size_t prompt_tokens, size_t beams,
                                            std::shared_ptr<const KeyValues> memory) {
-  return {
-      KeyValues(pool, KeyValueShape::OfDecoder(config), FirstCapacity(prompt_tokens), MaxChunkTokens(beams)),
-      std::move(memory)};
+  return {KeyValues(pool, KeyValueShape::OfDecoder(config), FirstCapacity(prompt_tokens),
+                    MaxChunkTokens(beams), OwnLayout(config, prompt_tokens)),
+          std::move(memory)};
 }
 
 size_t KeyValueCache::BytesForGeneration(const ModelConfig& config, size_t prompt_tokens, size_t new_tokens,
                                          size_t memory_tokens, size_t beams) {
   const KeyValueShape shape = KeyValueShape::OfDecoder(config);
-  const size_t first = FirstCapacity(prompt_tokens);
+  const size_t tokens = prompt_tokens + new_tokens;
+  KeyValueLayout layout = OwnLayout(config, prompt_tokens);
+  size_t capacity = FirstCapacity(prompt_tokens);
+  size_t bytes = MemoryBytes(shape, MemoryLayout(config, memory_tokens), memory_tokens);
+  if (layout == KeyValueLayout::kTokenBlocks) {
+    // Every beam has one chunk, and one of them, while it moves to a larger one, the smaller too.
+    size_t smaller = 0;
+    while (capacity < tokens && layout == KeyValueLayout::kTokenBlocks) {
+      smaller = KeyValueChunk::Bytes(shape, layout, capacity);
+      if (capacity == kMaxBlockTokens)
+        layout = KeyValueLayout::kPanels;
+      else
+        capacity *= 2;
+    }
+    bytes += smaller;
+  }
   // A first chunk that the prompt fills is shared; all others may come to belong to one beam each. A beam
   // whose tokens are copied is alive itself, so that there is never one chunk more.
-  size_t bytes = MemoryBytes(shape, memory_tokens) +
-                 (prompt_tokens >= first ? 1 : beams) * KeyValueChunk::Bytes(shape, first);
-  for (size_t capacity = first, next = 0; capacity < prompt_tokens + new_tokens; capacity += next) {
+  const size_t first = capacity;
+  bytes += (prompt_tokens >= first ? 1 : beams) * KeyValueChunk::Bytes(shape, layout, first);
+  for (size_t next = 0; capacity < tokens; capacity += next) {
     next = KeyValues::NextChunk(capacity, MaxChunkTokens(beams));
-    bytes += beams * KeyValueChunk::Bytes(shape, next);
+    bytes += beams * KeyValueChunk::Bytes(shape, KeyValueLayout::kPanels, next);
   }
   return bytes;
 }

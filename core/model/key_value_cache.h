@@ -3,7 +3,8 @@
 //
 // A sequence keeps them in chunks. A full chunk never changes again and is shared by every copy of the
 // sequence, so that the beams of a search hold their common beginning once; of the last chunk, whoever writes
-// to it first while it is shared copies the tokens that are in it. Growing never moves a token.
+// to it first while it is shared copies the tokens that are in it. Growing moves no token but those of a
+// chunk of token blocks, which a larger one replaces, and one of panels in the end.
 #ifndef SPLINESERVE_CORE_MODEL_KEY_VALUE_CACHE_H_
 #define SPLINESERVE_CORE_MODEL_KEY_VALUE_CACHE_H_
 
@@ -15,57 +16,24 @@
 #include "core/base/aligned_buffer.h"
 #include "core/base/matrix_view.h"
 #include "core/format/model_config.h"
-#include "core/kernels/kernel_set.h"
+#include "core/model/key_value_view.h"
 
 namespace splineserve {
 
-// What one token's keys and values consist of.
-struct KeyValueShape {
-  size_t layers = 0, heads = 0, head_dim = 0;
-  bool operator==(const KeyValueShape&) const = default;
-  static KeyValueShape OfDecoder(const ModelConfig& config) {
-    return {config.num_decoder_layers, config.num_attention_heads, config.head_dim};
-  }
-};
-
 class KeyValuePool;
-
-// Where a chunk's keys and values lie: of each head, keys packed as columns [head_dim, capacity] and values
-// as rows [capacity, head_dim]; the heads of a layer, then the layers, follow one another.
-struct KeyValueView {
-  float* data = nullptr;
-  KeyValueShape shape;
-  size_t capacity = 0;
-  size_t key_width = 0, value_width = 0;  // of the panels
-  size_t keys_size = 0;                   // floats of one head's keys
-  size_t head_stride = 0;                 // floats from one head to the next
-
-  float* Head(size_t layer, size_t head) const { return data + (layer * shape.heads + head) * head_stride; }
-  // The first `tokens` keys of a head, as right operand of q . k; and values, as right operand of weights .
-  // v.
-  PackedView Keys(size_t layer, size_t head, size_t tokens) const {
-    return {Head(layer, head), shape.head_dim, tokens, key_width, shape.head_dim * key_width};
-  }
-  PackedView Values(size_t layer, size_t head, size_t tokens) const {
-    return {Head(layer, head) + keys_size, tokens, shape.head_dim, value_width, capacity * value_width};
-  }
-  // Token `token` of one head of one layer. The chunk must not be shared: KeyValues::Grow sees to that.
-  void Store(size_t layer, size_t head, size_t token, const float* key, const float* value) const;
-};
 
 // The keys and values of a run of tokens, all layers and heads in one piece of memory.
 class KeyValueChunk {
  public:
-  KeyValueChunk(KeyValuePool* pool, const KeyValueShape& shape, size_t capacity);
+  KeyValueChunk(KeyValuePool* pool, const KeyValueShape& shape, KeyValueLayout layout, size_t capacity);
 
-  const KeyValueShape& shape() const { return view_.shape; }
   size_t capacity() const { return view_.capacity; }
   size_t bytes() const { return buffer_.size() * sizeof(float); }
-  static size_t Bytes(const KeyValueShape& shape, size_t capacity);
+  static size_t Bytes(const KeyValueShape& shape, KeyValueLayout layout, size_t capacity) {
+    return KeyValueView::Size(shape, layout, capacity) * sizeof(float);
+  }
 
   const KeyValueView& view() const { return view_; }
-  // The first `tokens` of a chunk of the same shape and capacity.
-  void CopyFirst(const KeyValueChunk& from, size_t tokens);
 
  private:
   friend class KeyValueChunkRef;
@@ -109,7 +77,7 @@ class KeyValuePool {
   KeyValuePool& operator=(const KeyValuePool&) = delete;
 
   // Zeros, or what the last user left: finite or not, no result depends on it.
-  KeyValueChunkRef Take(const KeyValueShape& shape, size_t capacity);
+  KeyValueChunkRef Take(const KeyValueShape& shape, KeyValueLayout layout, size_t capacity);
   void GiveBack(KeyValueChunk* chunk);
 
   size_t used_bytes() const { return used_bytes_; }  // of chunks in use
@@ -138,9 +106,10 @@ class KeyValues {
 
   // Empty, in no pool: to be Prepared.
   KeyValues() = default;
-  // Empty; the first chunk will hold `first_tokens`, rounded up, later ones at most `max_chunk_tokens`.
+  // Empty; the first chunk will hold `first_tokens`, rounded up, in `layout`, later ones, always panels, at
+  // most `max_chunk_tokens`. Token blocks stay alone up to kMaxBlockTokens.
   KeyValues(KeyValuePool* pool, const KeyValueShape& shape, size_t first_tokens,
-            size_t max_chunk_tokens = kChunkTokens);
+            size_t max_chunk_tokens = kChunkTokens, KeyValueLayout layout = KeyValueLayout::kPanels);
 
   // Makes it empty, with one chunk of its own for `tokens` tokens; keeps its memory where that is enough.
   void Prepare(KeyValuePool* pool, const KeyValueShape& shape, size_t tokens);
@@ -164,7 +133,6 @@ class KeyValues {
   size_t first_token(size_t index) const { return chunks_[index].first; }
   const KeyValueView& chunk(size_t index) const { return chunks_[index].chunk->view(); }
 
-  static size_t RoundedCapacity(size_t tokens);
   // Tokens of the chunk that follows `capacity` tokens.
   static size_t NextChunk(size_t capacity, size_t max_chunk_tokens);
 
@@ -173,10 +141,15 @@ class KeyValues {
     KeyValueChunkRef chunk;
     size_t first;  // token
   };
-  void Append(size_t capacity);
+  void Append(KeyValueLayout layout, size_t capacity);
+  // Moves the first `kept` tokens, all there are, to a chunk of their own, so that there is room for length_,
+  // in token blocks or before chunks to come.
+  void Widen(size_t kept);
+  void ReplaceLast(KeyValueLayout layout, size_t capacity, size_t kept);
 
   KeyValuePool* pool_ = nullptr;
   KeyValueShape shape_;
+  KeyValueLayout layout_ = KeyValueLayout::kPanels;  // of the first chunk
   size_t first_capacity_ = 0, max_chunk_tokens_ = kChunkTokens;
   std::vector<Place> chunks_;
   size_t length_ = 0, capacity_ = 0, largest_chunk_ = 0;
@@ -196,6 +169,8 @@ struct KeyValueCache {
                                  std::shared_ptr<const KeyValues> memory);
   static size_t BytesForTokens(const ModelConfig& config, size_t tokens, size_t memory_tokens);
 
+  // What a generation's memory of so many tokens is best kept in.
+  static KeyValueLayout MemoryLayout(const ModelConfig& config, size_t tokens);
   // For generation by `beams` copies: a long prompt fills the first chunk, which all then share.
   static KeyValueCache ForGeneration(KeyValuePool* pool, const ModelConfig& config, size_t prompt_tokens,
                                      size_t beams, std::shared_ptr<const KeyValues> memory);

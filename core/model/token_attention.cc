@@ -11,7 +11,7 @@ void FindTokenKeys(const Evaluation& evaluation, absl::Span<const KeyValues* con
     if (!gated || evaluation.frozen != nullptr || evaluation.sequences()[s].count != 1) continue;
     if (keys[s] == nullptr || keys[s]->chunks() != 1) continue;
     sequence.view = keys[s]->chunk(0);
-    if (keys[s]->length() <= sequence.view.key_width) sequence.tokens = keys[s]->length();
+    if (sequence.view.layout == KeyValueLayout::kTokenBlocks) sequence.tokens = keys[s]->length();
   }
 }
 
@@ -26,10 +26,10 @@ void AttendToken(Evaluation& evaluation, const AttentionStage& stage, const Toke
 
   TokenAttention attention;
   attention.query = query.row(range.first);
+  attention.blocks = keys.view.Blocks(stage.stored_layer);
   attention.heads = heads;
-  attention.keys = keys.view.Keys(stage.stored_layer, 0, tokens);
-  attention.values = keys.view.Values(stage.stored_layer, 0, tokens);
-  attention.head_stride = keys.view.head_stride;
+  attention.head_dim = config.head_dim;
+  attention.tokens = tokens;
   attention.scale = config.attention_scale;
   attention.square = config.attention_activation == AttentionActivation::kRelu2;
   if (sink != nullptr) {
@@ -53,11 +53,11 @@ void AttendToken(Evaluation& evaluation, const AttentionStage& stage, const Toke
 }
 
 void PrefetchToken(const TokenKeys& keys, size_t stored_layer) {
-  for (size_t head = 0; head < keys.view.shape.heads; ++head) {
-    const float* row = keys.view.Head(stored_layer, head);
-    for (size_t k = 0; k < keys.view.shape.head_dim; ++k, row += keys.view.key_width) {
-      for (size_t t = 0; t < keys.tokens; t += kLaneBlock) __builtin_prefetch(row + t);
-    }
+  const TokenBlocks layout = keys.view.token_blocks();
+  const size_t block_size = layout.block_size(), keys_size = layout.keys_size();
+  const float* block = keys.view.Blocks(stored_layer);
+  for (size_t b = layout.Blocks(keys.tokens); b > 0; --b, block += block_size) {
+    for (size_t i = 0; i < keys_size; i += kLaneBlock) __builtin_prefetch(block + i);
   }
 }
 

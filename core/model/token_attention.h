@@ -13,7 +13,7 @@
 namespace splineserve {
 
 // Finds the sequences that AttendToken can do over `keys`, of which they see all: one new token, ReLU gates
-// that follow their arguments, and keys of one panel in one chunk, 64 at most. (Of longer ones reading the
+// that follow their arguments, and keys in token blocks, kMaxBlockTokens at most. (Of longer ones reading the
 // keys is what takes time.) One entry a sequence; valid until its keys grow.
 void FindTokenKeys(const Evaluation& evaluation, absl::Span<const KeyValues* const> keys,
                    std::vector<TokenKeys>& found);

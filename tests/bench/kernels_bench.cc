@@ -107,13 +107,12 @@ void TokenAttentionOf(benchmark::State& state, const KernelSet* set, size_t toke
   constexpr size_t kHeads = 4, kDim = 32, kCapacity = 64;
   const AlignedBuffer<float> query = Numbers(kHeads * kDim, 4),
                              memory = Numbers(kHeads * 2 * kDim * kCapacity, 5);
-  TokenAttention attention;
-  attention.query = query.data();
-  attention.heads = kHeads;
-  attention.head_stride = 2 * kDim * kCapacity;
-  attention.keys = {memory.data(), kDim, tokens, PanelWidth(tokens), kDim * PanelWidth(tokens)};
-  attention.values = {memory.data() + kDim * kCapacity, tokens, kDim, PanelWidth(kDim),
-                      kCapacity * PanelWidth(kDim)};
+  const TokenAttention attention = {
+      .query = query.data(), .blocks = memory.data(), .heads = kHeads, .head_dim = kDim, .tokens = tokens};
+  const PackedView all_keys = {memory.data(), kDim, tokens, PanelWidth(tokens), kDim * PanelWidth(tokens)};
+  const PackedView all_values = {memory.data() + kDim * kCapacity, tokens, kDim, PanelWidth(kDim),
+                                 kCapacity * PanelWidth(kDim)};
+  constexpr size_t kHeadStride = 2 * kDim * kCapacity;
   std::vector<GateRow> gates(kHeads);
   std::vector<GateState> states(1);
   std::vector<float> out(kHeads * kDim), scores(kCapacity);
@@ -123,9 +122,9 @@ void TokenAttentionOf(benchmark::State& state, const KernelSet* set, size_t toke
     } else {
       for (size_t head = 0; head < kHeads; ++head) {
         const GateSpec spec = {.states = states.data()};
-        PackedView keys = attention.keys, values = attention.values;
-        keys.data = memory.data() + head * attention.head_stride;
-        values.data = memory.data() + head * attention.head_stride + kDim * kCapacity;
+        PackedView keys = all_keys, values = all_values;
+        keys.data = memory.data() + head * kHeadStride;
+        values.data = memory.data() + head * kHeadStride + kDim * kCapacity;
         states[0].Reset();
         set->gated_product(query.data() + head * kDim, kDim, 1, keys, nullptr, 1, spec, scores.data(),
                            kCapacity);

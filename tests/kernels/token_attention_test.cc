@@ -8,7 +8,7 @@
 
 #include "core/base/aligned_buffer.h"
 #include "core/kernels/kernel_set.h"
-#include "core/kernels/packing.h"
+#include "core/kernels/token_blocks.h"
 #include "gtest/gtest.h"
 #include "tests/testing/bits_equal.h"
 #include "tests/testing/random_floats.h"
@@ -21,48 +21,62 @@ using testing::BitsEqual;
 using testing::RandomFloats;
 using testing::Values;
 
-// Keys and values of `heads` heads in one piece of memory, as a cache holds them; NaN wherever nothing may be
-// read. (PackedView promises that no output depends on what lies past the last key.)
+// Keys and values in token blocks, as a cache holds them; NaN wherever nothing may be read or, past the last
+// token, no output may depend on it.
 struct Heads {
-  Heads(RandomFloats& random, size_t heads, size_t tokens, size_t capacity, size_t head_dim)
+  Heads(RandomFloats& random, size_t heads, size_t tokens, size_t head_dim)
       : keys(heads * tokens * head_dim), values(heads * tokens * head_dim) {
-    const size_t key_width = PanelWidth(capacity), value_width = PanelWidth(head_dim);
-    const size_t panels = (head_dim + value_width - 1) / value_width;
-    const size_t keys_size = head_dim * key_width;
-    head_stride = keys_size + panels * capacity * value_width;
-    memory.EnsureSize(heads * head_stride);
-    std::fill_n(memory.data(), heads * head_stride, std::numeric_limits<float>::quiet_NaN());
+    const TokenBlocks layout = {heads, head_dim};
+    memory.EnsureSize(layout.Size(tokens));
+    std::fill_n(memory.data(), layout.Size(tokens), std::numeric_limits<float>::quiet_NaN());
     for (float& k : keys) k = random.Next(Values::kNormal);
     for (float& v : values) v = random.Next(Values::kNormal);
     for (size_t h = 0; h < heads; ++h) {
-      float* const head = memory.data() + h * head_stride;
       for (size_t t = 0; t < tokens; ++t) {
+        const size_t at = (h * tokens + t) * head_dim;
         for (size_t n = 0; n < head_dim; ++n) {
-          const size_t at = (h * tokens + t) * head_dim + n;
-          head[n * key_width + t] = keys[at];
-          head[keys_size + n / value_width * capacity * value_width + t * value_width + n % value_width] =
-              values[at];
+          memory.data()[layout.KeyAt(t, h) + n * kLaneBlock] = keys[at + n];
+          memory.data()[layout.ValueAt(t, h) + n] = values[at + n];
         }
       }
     }
-    key_view = {memory.data(), head_dim, tokens, key_width, keys_size};
-    value_view = {memory.data() + keys_size, tokens, head_dim, value_width, capacity * value_width};
   }
   std::vector<float> keys, values;  // [heads, tokens, head_dim]
   AlignedBuffer<float> memory;
-  size_t head_stride = 0;
-  PackedView key_view, value_view;
 };
+
+// No two numbers share a place, and all lie in the blocks.
+TEST(TokenBlocksTest, PlacesAreDistinct) {
+  for (size_t heads : {1, 2, 3, 4, 6, 8, 12}) {
+    for (size_t head_dim : {1, 5, 16, 33}) {
+      for (size_t tokens : {1, 4, 5, 16, 31, 64}) {
+        const TokenBlocks layout = {heads, head_dim};
+        std::vector<int> uses(layout.Size(tokens));
+        for (size_t h = 0; h < heads; ++h) {
+          for (size_t t = 0; t < tokens; ++t) {
+            for (size_t n = 0; n < head_dim; ++n) {
+              ++uses.at(layout.KeyAt(t, h) + n * kLaneBlock);
+              ++uses.at(layout.ValueAt(t, h) + n);
+            }
+          }
+        }
+        EXPECT_EQ(*std::max_element(uses.begin(), uses.end()), 1);
+        EXPECT_EQ(layout.block_size() % kLaneBlock, 0u);
+        EXPECT_EQ(layout.ValueAt(0, heads - 1) % kLaneBlock, 0u);
+        EXPECT_EQ(heads % layout.heads_together(), 0u);
+      }
+    }
+  }
+}
 
 class TokenAttentionTest : public ::testing::Test {
  protected:
   void SetUp() override { RecordProperty("seed", std::to_string(seed_)); }
 
-  void Compare(const KernelSet& set, size_t heads, size_t tokens, size_t capacity, size_t head_dim,
-               int variant) {
+  void Compare(const KernelSet& set, size_t heads, size_t tokens, size_t head_dim, int variant) {
     constexpr float kGuard = -77.5f;
     constexpr uint8_t kGuardByte = 0xA5;
-    const Heads memory(random_, heads, tokens, capacity, head_dim);
+    const Heads memory(random_, heads, tokens, head_dim);
     std::vector<float> query = random_.Vector(heads * head_dim, Values::kNormal);
     if (variant == 3) query[head_dim / 2] = std::numeric_limits<float>::infinity();
     const size_t bytes = (tokens + 7) / 8;
@@ -74,10 +88,10 @@ class TokenAttentionTest : public ::testing::Test {
 
     TokenAttention attention;
     attention.query = query.data();
+    attention.blocks = memory.memory.data();
     attention.heads = heads;
-    attention.keys = memory.key_view;
-    attention.values = memory.value_view;
-    attention.head_stride = memory.head_stride;
+    attention.head_dim = head_dim;
+    attention.tokens = tokens;
     attention.scale = 0.37f;
     attention.square = variant == 1;
     attention.want_margin = variant != 0;
@@ -121,18 +135,15 @@ class TokenAttentionTest : public ::testing::Test {
 
 TEST_F(TokenAttentionTest, EqualsScalarChainsAndGate) {
   for (const KernelSet* set : AvailableKernelSets()) {
-    for (size_t heads : {1, 2, 3, 4, 7}) {
-      for (size_t capacity : {16, 48, 64}) {
-        for (size_t tokens : {1, 2, 8, 9, 15, 16, 17, 31, 33, 48, 64}) {
-          if (tokens > capacity) continue;
-          for (size_t head_dim : {1, 5, 16, 32, 80, 130}) {
-            for (int variant = 0; variant < 4; ++variant) {
-              SCOPED_TRACE(std::string(set->name) + " heads " + std::to_string(heads) + " tokens " +
-                           std::to_string(tokens) + " of " + std::to_string(capacity) + " head_dim " +
-                           std::to_string(head_dim) + " variant " + std::to_string(variant));
-              Compare(*set, heads, tokens, capacity, head_dim, variant);
-              if (HasFatalFailure()) return;
-            }
+    for (size_t heads : {1, 2, 3, 4, 6, 7, 12}) {
+      for (size_t tokens : {1, 2, 4, 8, 9, 15, 16, 17, 31, 33, 48, 64}) {
+        for (size_t head_dim : {1, 5, 16, 32, 80, 130}) {
+          for (int variant = 0; variant < 4; ++variant) {
+            SCOPED_TRACE(std::string(set->name) + " heads " + std::to_string(heads) + " tokens " +
+                         std::to_string(tokens) + " head_dim " + std::to_string(head_dim) + " variant " +
+                         std::to_string(variant));
+            Compare(*set, heads, tokens, head_dim, variant);
+            if (HasFatalFailure()) return;
           }
         }
       }

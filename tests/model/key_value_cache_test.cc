@@ -137,7 +137,7 @@ TEST_F(KeyValueCacheTest, CopiesPartWays) {
 
 // Copies cost nothing; a token more of each costs every copy but one a last chunk, whatever lies before.
 TEST_F(KeyValueCacheTest, CopiesShareAllButTheirTails) {
-  const size_t chunk = KeyValueChunk::Bytes(kShape, kChunk);
+  const size_t chunk = KeyValueChunk::Bytes(kShape, KeyValueLayout::kPanels, kChunk);
   for (size_t chunks : {1, 5, 20}) {
     Sequence root = {KeyValues(&pool_, kShape, kChunk), {}};
     Grow(root, chunks * kChunk + 7);
@@ -155,7 +155,7 @@ TEST_F(KeyValueCacheTest, CopiesShareAllButTheirTails) {
 }
 
 TEST_F(KeyValueCacheTest, UnusedChunksAreTakenAgainAndBounded) {
-  const size_t chunk = KeyValueChunk::Bytes(kShape, kChunk);
+  const size_t chunk = KeyValueChunk::Bytes(kShape, KeyValueLayout::kPanels, kChunk);
   const KeyValueView* first = nullptr;
   {
     KeyValues keys(&pool_, kShape, kChunk);
@@ -185,7 +185,8 @@ TEST_F(KeyValueCacheTest, UnusedChunksAreTakenAgainAndBounded) {
     KeyValues many(&pool_, tiny, kChunk);
     many.Grow((KeyValuePool::kMaxKept + 10) * kChunk);
   }
-  EXPECT_EQ(pool_.kept_bytes(), KeyValuePool::kMaxKept * KeyValueChunk::Bytes(tiny, kChunk));
+  EXPECT_EQ(pool_.kept_bytes(),
+            KeyValuePool::kMaxKept * KeyValueChunk::Bytes(tiny, KeyValueLayout::kPanels, kChunk));
 }
 
 // The encoder's slots: one chunk, whose memory is kept while it is large enough.
@@ -204,7 +205,7 @@ TEST_F(KeyValueCacheTest, PreparedIsOneChunk) {
   EXPECT_EQ(keys.chunks(), 1u);
   EXPECT_GE(keys.capacity(), 1000u);
   keys.Prepare(&pool_, {1, 3, 20}, 10);
-  EXPECT_EQ(pool_.used_bytes(), KeyValueChunk::Bytes({1, 3, 20}, 16));
+  EXPECT_EQ(pool_.used_bytes(), KeyValueChunk::Bytes({1, 3, 20}, KeyValueLayout::kPanels, 16));
 }
 
 // What admission charges is never less than what a search holds.
@@ -243,7 +244,8 @@ TEST_F(KeyValueCacheTest, BytesForGenerationIsAnUpperBound) {
         }
         EXPECT_LE(most, bound) << "prompt " << prompt << " steps " << steps << " width " << width;
         // And not far above where nothing is shared.
-        EXPECT_LE(bound, most + (width + 1) * (KeyValueChunk::Bytes(kShape, kChunk) * (steps / kChunk + 2)));
+        EXPECT_LE(bound, most + (width + 1) * (KeyValueChunk::Bytes(kShape, KeyValueLayout::kPanels, kChunk) *
+                                               (steps / kChunk + 2)));
       }
     }
   }

@@ -1,0 +1,50 @@
+// Where keys and values of few tokens lie if all heads of a token are always read together, as generation
+// does at every step.
+//
+// The tokens come in blocks, each one piece of memory: first its keys, then its values. One line of 16 keys
+// holds number k of 16 / heads_together() tokens of heads_together() heads, so that of a short sequence
+// little is read that nobody asked for: 4 heads of 32 with 5 tokens are 64 lines, where panels of 16 tokens a
+// head (PackedView) are 128, in four places. Generations of hundreds of words do not fit a core's cache, and
+// reading them is what their attention consists of.
+#ifndef SPLINESERVE_CORE_KERNELS_TOKEN_BLOCKS_H_
+#define SPLINESERVE_CORE_KERNELS_TOKEN_BLOCKS_H_
+
+#include <cstddef>
+
+#include "core/kernels/kernel_set.h"
+
+namespace splineserve {
+
+// The most tokens that lie in blocks: the gates of a head's keys are the bits of one word.
+inline constexpr size_t kMaxBlockTokens = 64;
+
+// Of one layer. All sizes and places are in floats; blocks are aligned to 64 bytes.
+struct TokenBlocks {
+  size_t heads = 1, head_dim = 1;
+
+  // Heads that share a line: the most, up to 4, that divide all heads.
+  size_t heads_together() const { return heads % 4 == 0 ? 4 : heads % 2 == 0 ? 2 : 1; }
+  size_t block_tokens() const { return kLaneBlock / heads_together(); }
+  size_t Blocks(size_t tokens) const { return (tokens + block_tokens() - 1) / block_tokens(); }
+
+  // A value's numbers, whole vectors.
+  size_t value_width() const { return (head_dim + kLaneBlock - 1) / kLaneBlock * kLaneBlock; }
+  size_t keys_size() const { return heads * head_dim * block_tokens(); }
+  size_t block_size() const { return keys_size() + block_tokens() * heads * value_width(); }
+  size_t Size(size_t tokens) const { return Blocks(tokens) * block_size(); }
+
+  // Of number 0 of a key, whose next number lies kLaneBlock further, and of a value, whose next lies next.
+  size_t KeyAt(size_t token, size_t head) const {
+    const size_t together = heads_together(), tokens = block_tokens();
+    return token / tokens * block_size() + head / together * head_dim * kLaneBlock +
+           head % together * tokens + token % tokens;
+  }
+  size_t ValueAt(size_t token, size_t head) const {
+    const size_t tokens = block_tokens();
+    return token / tokens * block_size() + keys_size() + (token % tokens * heads + head) * value_width();
+  }
+};
+
+}  // namespace splineserve
+
+#endif  // SPLINESERVE_CORE_KERNELS_TOKEN_BLOCKS_H_
