@@ -57,8 +57,8 @@ void StoreHeads(Evaluation& evaluation, const NewKeyValues& fresh, size_t stored
 // One block sees all rows of its head: nobody else reads what it stores.
 bool IsOnlyBlock(const RowRange& range) { return range.count <= kQueryBlock; }
 
-// Whether the sequence has one row, which takes all heads at once.
-bool IsToken(const AttentionStage& stage, size_t sequence) {
+// Whether the sequence's rows take all heads at once.
+bool IsByToken(const AttentionStage& stage, size_t sequence) {
   return !stage.token_keys.empty() && stage.token_keys[sequence].tokens != 0;
 }
 
@@ -83,7 +83,7 @@ void ReserveScratch(Evaluation& evaluation, const AttentionStage& stage,
   }
   size_t most_rows = 0, most_columns = 0;
   for (size_t s = 0; s < keys.size(); ++s) {
-    if (IsToken(stage, s)) continue;
+    if (IsByToken(stage, s)) continue;
     const size_t rows = std::min(kQueryBlock, evaluation.sequences()[s].count);
     // Of what is there, not of what is used, which grows with every step.
     const size_t columns = gated ? keys[s]->largest_chunk() : keys[s]->capacity();
@@ -108,8 +108,8 @@ void MakeTasks(const Evaluation& evaluation, const AttentionStage& stage, std::v
   tasks.clear();
   for (size_t s = 0; s < evaluation.sequences().size(); ++s) {
     const RowRange& range = evaluation.sequences()[s];
-    if (IsToken(stage, s)) {
-      tasks.push_back({s, 0, 1, 0, /*all_heads=*/true});
+    if (IsByToken(stage, s)) {
+      tasks.push_back({s, 0, range.count, 0, /*all_heads=*/true});
       continue;
     }
     for (size_t head = 0; head < heads; ++head) {
@@ -143,12 +143,17 @@ void AttendTo(Evaluation& evaluation, const AttentionStage& stage, absl::Span<co
   const auto run = [&](const AttentionTask& task, Workspace::Worker& scratch) {
     const RowRange& range = sequences[task.sequence];
     if (task.all_heads) {
-      const TokenKeys& own = stage.token_keys[task.sequence];
-      if (fresh != nullptr) {
+      TokenKeys own = stage.token_keys[task.sequence];
+      if (own.view.data == nullptr) {
+        own = KeepInScratch(config, fresh->keys.Rows(range.first, range.count),
+                            fresh->values.Rows(range.first, range.count), scratch);
+      } else if (fresh != nullptr) {
         own.view.StoreToken(stage.stored_layer, own.tokens - 1, fresh->keys.row(range.first),
                             fresh->values.row(range.first));
       }
-      AttendToken(evaluation, stage, own, task.sequence, query, attended, scratch);
+      for (size_t row = 0; row < task.rows; ++row) {
+        AttendToken(evaluation, stage, own, task.sequence, row, query, attended, scratch);
+      }
       return;
     }
     const KeyValues& own = *keys[task.sequence];

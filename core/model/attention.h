@@ -24,7 +24,7 @@ struct AttentionStage {
   int layer = 0;
   bool causal = false;      // the token at position p sees keys 0..p only
   size_t stored_layer = 0;  // of `keys`: the encoder keeps one layer at a time
-  // Of each sequence, as FindTokenKeys found them (token_attention.h); or empty.
+  // Of each sequence, as FindTokenKeys or FindShortSequences found them (token_attention.h); or empty.
   absl::Span<const TokenKeys> token_keys = {};
 };
 

@@ -4,6 +4,7 @@
 #include "core/model/embedding.h"
 #include "core/model/feed_forward.h"
 #include "core/model/layer.h"
+#include "core/model/token_attention.h"
 
 namespace splineserve {
 
@@ -23,10 +24,15 @@ const std::vector<absl::Status>& RunEncoder(Evaluation& evaluation, const ModelW
   evaluation.Begin("encoder", ranges);
   Embed(evaluation, config.input, stack, inputs, hidden);
 
-  // Keys and values of one layer at a time, in memory that all layers share.
+  FindShortSequences(evaluation, workspace.token_caches);
+  // Of the others, keys and values of one layer at a time, in memory that all layers share.
   std::vector<KeyValues>& keys = workspace.EncoderKeys(inputs.size());
   workspace.caches.clear();
   for (size_t s = 0; s < inputs.size(); ++s) {
+    if (workspace.token_caches[s].tokens != 0) {
+      workspace.caches.push_back(nullptr);
+      continue;
+    }
     keys[s].Prepare(&workspace.key_value_pool, {1, config.num_attention_heads, config.head_dim},
                     inputs[s].length());
     keys[s].Grow(inputs[s].length());
@@ -39,7 +45,8 @@ const std::vector<absl::Status>& RunEncoder(Evaluation& evaluation, const ModelW
     SubLayer(evaluation, layer.self_attention.norm, index, hidden,
              [&](MatrixView<const float> x, MatrixView<float> branch) {
                AttendToSelf(evaluation,
-                            {&layer.self_attention, Site::kSelfAttention, index, /*causal=*/false},
+                            {&layer.self_attention, Site::kSelfAttention, index, /*causal=*/false, 0,
+                            workspace.token_caches},
                             workspace.caches, x, branch);
              });
     SubLayer(evaluation, layer.feed_forward.norm, index, hidden,

@@ -50,17 +50,19 @@ struct RowToken {
   size_t sequence = 0, position = 0;
 };
 
-// One block of query rows of one head of one sequence; or of a sequence of one row all heads.
+// One block of query rows of one head of one sequence; or all rows of all heads.
 struct AttentionTask {
   size_t sequence = 0, first_row = 0, rows = 0;  // rows within the sequence
   size_t head = 0;
   bool all_heads = false;
 };
 
-// The keys of a sequence that has one new token, found once for all layers: following pointers to them at
-// each would miss the cache. With the next sequence's fetched ahead, 256 words of g2p in 1/1.07 of the time.
+// The keys of a sequence that takes one token at a time, found once for all layers: following pointers to
+// them at each would miss the cache. With the next sequence's fetched ahead, 256 words of g2p in 1/1.07 of the
+// time.
 struct TokenKeys {
-  // Of the only chunk. Who stores into it must have grown the sequence, which parted it from copies.
+  // Of the only chunk. Who stores into it must have grown the sequence, which parted it from copies. Empty if
+  // they are not kept (FindShortSequences).
   KeyValueView view;
   size_t tokens = 0;  // those seen; 0: not for token attention (token_attention.h)
 };
@@ -88,6 +90,7 @@ class Workspace {
     // Whether most scores that this worker saw last were sparse enough for lists: the next will be like them.
     bool scores_listed = false;
     AlignedBuffer<float> arguments;  // of one row of frozen gates
+    AlignedBuffer<float> token_keys;  // keys and values of a short sequence
     AlignedBuffer<float> unpacked;   // keys and values of one head, of a chunk of token blocks
   };
   Worker& worker(size_t i) { return workers_[i]; }

@@ -1,6 +1,19 @@
 #include "core/model/token_attention.h"
 
+#include <algorithm>
+
 namespace splineserve {
+namespace {
+
+// Longer sequences are quicker in blocks of rows, which share the loads of a key. (KSHORT)
+constexpr size_t kShortTokens = 12;
+
+KeyValueView ScratchView(const ModelConfig& config, size_t tokens, float* memory) {
+  const KeyValueShape shape = {1, config.num_attention_heads, config.head_dim};
+  return {shape, KeyValueLayout::kTokenBlocks, tokens, memory};
+}
+
+}  // namespace
 
 void FindTokenKeys(const Evaluation& evaluation, absl::Span<const KeyValues* const> keys,
                    std::vector<TokenKeys>& found) {
@@ -15,17 +28,41 @@ void FindTokenKeys(const Evaluation& evaluation, absl::Span<const KeyValues* con
   }
 }
 
+void FindShortSequences(Evaluation& evaluation, std::vector<TokenKeys>& found) {
+  const ModelConfig& config = evaluation.config;
+  const bool gated = IsGated(config.attention_activation) && evaluation.frozen == nullptr;
+  size_t longest = 0;
+  found.clear();
+  for (const RowRange& range : evaluation.sequences()) {
+    found.emplace_back().tokens = gated && range.count <= kShortTokens ? range.count : 0;
+    longest = std::max(longest, found.back().tokens);
+  }
+  if (longest == 0) return;
+  for (size_t i = 0; i < evaluation.pool.threads(); ++i) {
+    evaluation.workspace.worker(i).token_keys.EnsureSize(ScratchView(config, longest, nullptr).size());
+  }
+}
+
+TokenKeys KeepInScratch(const ModelConfig& config, MatrixView<const float> keys,
+                        MatrixView<const float> values, Workspace::Worker& scratch) {
+  const KeyValueView view = ScratchView(config, keys.rows, scratch.token_keys.data());
+  for (size_t t = 0; t < keys.rows; ++t) view.StoreToken(0, t, keys.row(t), values.row(t));
+  return {view, keys.rows};
+}
+
 void AttendToken(Evaluation& evaluation, const AttentionStage& stage, const TokenKeys& keys, size_t sequence,
-                 MatrixView<const float> query, MatrixView<float> attended, Workspace::Worker& scratch) {
+                 size_t row, MatrixView<const float> query, MatrixView<float> attended,
+                 Workspace::Worker& scratch) {
   const ModelConfig& config = evaluation.config;
   const RowRange& range = evaluation.sequences()[sequence];
   const size_t heads = config.num_attention_heads;
   const size_t tokens = keys.tokens;
   GateSink* const sink = evaluation.gates;
-  GateGroupRef group = {sequence, range.position, static_cast<size_t>(stage.layer), stage.site, 0, tokens};
+  const size_t position = range.position + row;
+  GateGroupRef group = {sequence, position, static_cast<size_t>(stage.layer), stage.site, 0, tokens};
 
   TokenAttention attention;
-  attention.query = query.row(range.first);
+  attention.query = query.row(range.first + row);
   attention.blocks = keys.view.Blocks(stage.stored_layer);
   attention.heads = heads;
   attention.head_dim = config.head_dim;
@@ -39,12 +76,12 @@ void AttendToken(Evaluation& evaluation, const AttentionStage& stage, const Toke
     attention.bits = scratch.bits.data();
   }
   scratch.gates.resize(heads);
-  float* const out = attended.row(range.first);
+  float* const out = attended.row(range.first + row);
   evaluation.kernels.attend_token(attention, scratch.gates.data(), out);
 
   for (group.head = 0; group.head < heads; ++group.head) {
     const GateRow& gates = scratch.gates[group.head];
-    if (!gates.finite) evaluation.Fail(sequence, range.position, ScoreName(stage.site), stage.layer);
+    if (!gates.finite) evaluation.Fail(sequence, position, ScoreName(stage.site), stage.layer);
     if (attention.bits != nullptr && attention.bits[group.head] != nullptr) sink->Record(group, gates);
   }
   if (config.attention_normalizer == AttentionNormalizer::kVisible) {
@@ -53,6 +90,7 @@ void AttendToken(Evaluation& evaluation, const AttentionStage& stage, const Toke
 }
 
 void PrefetchToken(const TokenKeys& keys, size_t stored_layer) {
+  if (keys.view.data == nullptr) return;
   const TokenBlocks layout = keys.view.token_blocks();
   const size_t block_size = layout.block_size(), keys_size = layout.keys_size();
   const float* block = keys.view.Blocks(stored_layer);

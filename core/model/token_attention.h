@@ -1,4 +1,5 @@
-// ReLU attention of sequences that have one new token, all heads at once: what generation consists of.
+// ReLU attention of one token after another, all heads at once: what generation consists of, and the quickest
+// way through short sequences of an encoder.
 #ifndef SPLINESERVE_CORE_MODEL_TOKEN_ATTENTION_H_
 #define SPLINESERVE_CORE_MODEL_TOKEN_ATTENTION_H_
 
@@ -18,12 +19,23 @@ namespace splineserve {
 void FindTokenKeys(const Evaluation& evaluation, absl::Span<const KeyValues* const> keys,
                    std::vector<TokenKeys>& found);
 
-// The numbers, gates and faults that a block of each head gives (attention.h). `query` and `attended` are all
-// rows of the batch, [rows, heads * head_dim].
-void AttendToken(Evaluation& evaluation, const AttentionStage& stage, const TokenKeys& keys, size_t sequence,
-                 MatrixView<const float> query, MatrixView<float> attended, Workspace::Worker& scratch);
+// Finds those of an encoder, which see themselves: ReLU gates that follow their arguments and few tokens,
+// whose keys and values need not be kept: their `view` is empty. Makes room for them in every worker's
+// scratch.
+void FindShortSequences(Evaluation& evaluation, std::vector<TokenKeys>& found);
 
-// Brings the keys, not the values, of all heads of a layer into the cache.
+// The numbers, gates and faults that a block of each head gives (attention.h), of the sequence's row `row`.
+// `query` and `attended` are all rows of the batch, [rows, heads * head_dim].
+void AttendToken(Evaluation& evaluation, const AttentionStage& stage, const TokenKeys& keys, size_t sequence,
+                 size_t row, MatrixView<const float> query, MatrixView<float> attended,
+                 Workspace::Worker& scratch);
+
+// Keys and values of a short sequence's tokens, out of their rows, in the worker's scratch, where
+// FindShortSequences has made room: what AttendToken then reads.
+TokenKeys KeepInScratch(const ModelConfig& config, MatrixView<const float> keys,
+                        MatrixView<const float> values, Workspace::Worker& scratch);
+
+// Brings the keys, not the values, of all heads of a layer into the cache, if they are kept anywhere.
 void PrefetchToken(const TokenKeys& keys, size_t stored_layer);
 
 }  // namespace splineserve
