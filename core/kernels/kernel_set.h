@@ -144,6 +144,9 @@ struct TokenAttention {
   float scale = 1;
   bool square = false;  // relu2
   bool want_margin = false;
+  // Whether values of closed keys, then finite, may be read too: where they are at hand that takes less time
+  // than to tell which are open.
+  bool read_closed = false;
   uint8_t* const* bits = nullptr;  // null, or one pointer a head, as in GateSpec
 };
 
@@ -225,7 +228,7 @@ struct KernelSet {
 
   // For every head h: scores by `product` of its query row with its keys, gated as `gate` does into gates[h],
   // then out[h * head_dim + n] = `product` of the gated scores with its values. Values of closed keys are not
-  // read.
+  // read but where read_closed lets them be.
   void (*attend_token)(const TokenAttention& attention, GateRow* gates, float* out);
 
   // out[r][n] = x_r . w_n + bias[n] in the matrix's precision. kInt8: the sum of products is exact, then one

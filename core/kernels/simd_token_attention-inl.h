@@ -245,6 +245,7 @@ template <size_t G, bool kMargin>
 HWY_NOINLINE void AttendHeads(const TokenAttention& a, GateRow* gates, float* out) {
   const TokenBlocks layout = {a.heads, a.head_dim};
   const size_t blocks = layout.Blocks(a.tokens), block_size = layout.block_size();
+  const uint64_t all = ~uint64_t{0} >> (64 - a.tokens);
   OpenKeys<G> keys;
   for (size_t head = 0; head < a.heads; head += G) {
     LineQuery<G> query(a.query + head * a.head_dim, a.head_dim);
@@ -272,7 +273,7 @@ HWY_NOINLINE void AttendHeads(const TokenAttention& a, GateRow* gates, float* ou
     for (size_t h = 0; h < G; ++h) {
       uint8_t* const bits = a.bits == nullptr ? nullptr : a.bits[head + h];
       if (bits != nullptr) std::memcpy(bits, &keys.open[h], (a.tokens + 7) / 8);
-      SumHead<G>(keys.open[h], keys.weight + h * (kLaneBlock / G), a.blocks + layout.ValueAt(0, head + h),
+      SumHead<G>(a.read_closed ? all : keys.open[h], keys.weight + h * (kLaneBlock / G), a.blocks + layout.ValueAt(0, head + h),
                  layout, out + (head + h) * a.head_dim);
     }
   }

@@ -23,9 +23,9 @@ struct TokenBlocks {
   size_t heads = 1, head_dim = 1;
 
   // Heads that share a line: the most, up to 4, that divide all heads.
-  size_t heads_together() const { return heads % 4 == 0 ? 4 : heads % 2 == 0 ? 2 : 1; }
-  size_t block_tokens() const { return kLaneBlock / heads_together(); }
-  size_t Blocks(size_t tokens) const { return (tokens + block_tokens() - 1) / block_tokens(); }
+  size_t heads_together() const { return kLaneBlock >> shift(); }
+  size_t block_tokens() const { return size_t{1} << shift(); }
+  size_t Blocks(size_t tokens) const { return (tokens + block_tokens() - 1) >> shift(); }
 
   // A value's numbers, whole vectors.
   size_t value_width() const { return (head_dim + kLaneBlock - 1) / kLaneBlock * kLaneBlock; }
@@ -35,14 +35,18 @@ struct TokenBlocks {
 
   // Of number 0 of a key, whose next number lies kLaneBlock further, and of a value, whose next lies next.
   size_t KeyAt(size_t token, size_t head) const {
-    const size_t together = heads_together(), tokens = block_tokens();
-    return token / tokens * block_size() + head / together * head_dim * kLaneBlock +
-           head % together * tokens + token % tokens;
+    const size_t group_bits = 4 - shift(), in_group = head & ((size_t{1} << group_bits) - 1);
+    return (token >> shift()) * block_size() + (head >> group_bits) * head_dim * kLaneBlock +
+           (in_group << shift()) + InBlock(token);
   }
   size_t ValueAt(size_t token, size_t head) const {
-    const size_t tokens = block_tokens();
-    return token / tokens * block_size() + keys_size() + (token % tokens * heads + head) * value_width();
+    return (token >> shift()) * block_size() + keys_size() + (InBlock(token) * heads + head) * value_width();
   }
+
+ private:
+  // Divisions would take longer than the stores of a head.
+  size_t shift() const { return heads % 4 == 0 ? 2 : heads % 2 == 0 ? 3 : 4; }
+  size_t InBlock(size_t token) const { return token & (block_tokens() - 1); }
 };
 
 }  // namespace splineserve

@@ -67,6 +67,7 @@ void AttendToken(Evaluation& evaluation, const AttentionStage& stage, const Toke
   attention.heads = heads;
   attention.head_dim = config.head_dim;
   attention.tokens = tokens;
+  attention.read_closed = range.count > 1;
   attention.scale = config.attention_scale;
   attention.square = config.attention_activation == AttentionActivation::kRelu2;
   if (sink != nullptr) {
