@@ -273,8 +273,8 @@ HWY_NOINLINE void AttendHeads(const TokenAttention& a, GateRow* gates, float* ou
     for (size_t h = 0; h < G; ++h) {
       uint8_t* const bits = a.bits == nullptr ? nullptr : a.bits[head + h];
       if (bits != nullptr) std::memcpy(bits, &keys.open[h], (a.tokens + 7) / 8);
-      SumHead<G>(a.read_closed ? all : keys.open[h], keys.weight + h * (kLaneBlock / G), a.blocks + layout.ValueAt(0, head + h),
-                 layout, out + (head + h) * a.head_dim);
+      SumHead<G>(a.read_closed ? all : keys.open[h], keys.weight + h * (kLaneBlock / G),
+                 a.blocks + layout.ValueAt(0, head + h), layout, out + (head + h) * a.head_dim);
     }
   }
 }

@@ -18,14 +18,24 @@ struct NewKeyValues {
   MatrixView<const float> keys, values;  // [rows, heads * head_dim]
 };
 
+// out = map(x).
+void Project(Evaluation& evaluation, const AffineMap& map, MatrixView<const float> x, DistinctRows* distinct,
+             MatrixView<float> out) {
+  if (distinct != nullptr && !distinct->empty()) {
+    distinct->Apply(evaluation, map, x, out);
+  } else {
+    evaluation.Apply(map, x, out);
+  }
+}
+
 NewKeyValues ProjectKeyValues(Evaluation& evaluation, const AttentionWeights& weights, int layer,
-                              MatrixView<const float> x) {
+                              MatrixView<const float> x, DistinctRows* distinct) {
   const size_t rows = evaluation.rows();
   const size_t width = evaluation.config.attention_size();
   const MatrixView<float> key = evaluation.workspace.Rows(Workspace::kKey, rows, width);
   const MatrixView<float> value = evaluation.workspace.Rows(Workspace::kValue, rows, width);
-  evaluation.Apply(weights.key, x, key);
-  evaluation.Apply(weights.value, x, value);
+  Project(evaluation, weights.key, x, distinct, key);
+  Project(evaluation, weights.value, x, distinct, value);
   evaluation.CheckFinite(key, "a key", layer);
   evaluation.CheckFinite(value, "a value", layer);
   return {key, value};
@@ -128,7 +138,7 @@ void AttendTo(Evaluation& evaluation, const AttentionStage& stage, absl::Span<co
   const MatrixView<float> query = evaluation.workspace.Rows(Workspace::kQuery, rows, config.attention_size());
   const MatrixView<float> attended =
       evaluation.workspace.Rows(Workspace::kAttended, rows, config.attention_size());
-  evaluation.Apply(stage.weights->query, x, query);
+  Project(evaluation, stage.weights->query, x, stage.distinct, query);
   evaluation.CheckFinite(query, "a query", stage.layer);
 
   std::vector<AttentionTask>& tasks = evaluation.workspace.attention_tasks;
@@ -189,13 +199,13 @@ void Attend(Evaluation& evaluation, const AttentionStage& stage, absl::Span<cons
 void AttendToSelf(Evaluation& evaluation, const AttentionStage& stage,
                   absl::Span<const KeyValues* const> caches, MatrixView<const float> x,
                   MatrixView<float> branch) {
-  const NewKeyValues fresh = ProjectKeyValues(evaluation, *stage.weights, stage.layer, x);
+  const NewKeyValues fresh = ProjectKeyValues(evaluation, *stage.weights, stage.layer, x, stage.distinct);
   AttendTo(evaluation, stage, caches, &fresh, x, branch);
 }
 
 void StoreKeyValues(Evaluation& evaluation, const AttentionWeights& weights, int layer, size_t stored_layer,
                     MatrixView<const float> x, absl::Span<const KeyValues* const> caches) {
-  const NewKeyValues fresh = ProjectKeyValues(evaluation, weights, layer, x);
+  const NewKeyValues fresh = ProjectKeyValues(evaluation, weights, layer, x, nullptr);
   StoreHeads(evaluation, fresh, stored_layer, caches, [](const RowRange&) { return true; });
 }
 

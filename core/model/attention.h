@@ -26,6 +26,7 @@ struct AttentionStage {
   size_t stored_layer = 0;  // of `keys`: the encoder keeps one layer at a time
   // Of each sequence, as FindTokenKeys or FindShortSequences found them (token_attention.h); or empty.
   absl::Span<const TokenKeys> token_keys = {};
+  DistinctRows* distinct = nullptr;  // of x; or null, or empty
 };
 
 // Whether scores pass gates.

@@ -62,6 +62,7 @@ const std::vector<absl::Status>& RunDecoder(Evaluation& evaluation, const ModelW
   FindTokenKeys(evaluation, workspace.caches, workspace.token_caches);
   FindTokenKeys(evaluation, workspace.memories, workspace.token_memories);
   Embed(evaluation, config.decoder_input(), stack, tokens, hidden);
+  workspace.distinct_rows.Find(evaluation, config.decoder_input(), tokens);
 
   for (size_t l = 0; l < stack.layers.size() && evaluation.KeepGoing(); ++l) {
     const LayerWeights& layer = stack.layers[l];
@@ -70,7 +71,7 @@ const std::vector<absl::Status>& RunDecoder(Evaluation& evaluation, const ModelW
              [&](MatrixView<const float> x, MatrixView<float> branch) {
                AttendToSelf(evaluation,
                             {&layer.self_attention, Site::kSelfAttention, index, /*causal=*/true, l,
-                             workspace.token_caches},
+                             workspace.token_caches, l == 0 ? &workspace.distinct_rows : nullptr},
                             workspace.caches, x, branch);
              });
     if (layer.cross_attention.has_value()) {

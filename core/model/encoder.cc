@@ -23,6 +23,7 @@ const std::vector<absl::Status>& RunEncoder(Evaluation& evaluation, const ModelW
   }
   evaluation.Begin("encoder", ranges);
   Embed(evaluation, config.input, stack, inputs, hidden);
+  workspace.distinct_rows.Find(evaluation, config.input, inputs);
 
   FindShortSequences(evaluation, workspace.token_caches);
   // Of the others, keys and values of one layer at a time, in memory that all layers share.
@@ -46,7 +47,7 @@ const std::vector<absl::Status>& RunEncoder(Evaluation& evaluation, const ModelW
              [&](MatrixView<const float> x, MatrixView<float> branch) {
                AttendToSelf(evaluation,
                             {&layer.self_attention, Site::kSelfAttention, index, /*causal=*/false, 0,
-                            workspace.token_caches},
+                             workspace.token_caches, l == 0 ? &workspace.distinct_rows : nullptr},
                             workspace.caches, x, branch);
              });
     SubLayer(evaluation, layer.feed_forward.norm, index, hidden,

@@ -22,6 +22,7 @@
 #include "core/base/matrix_view.h"
 #include "core/base/thread_pool.h"
 #include "core/kernels/kernel_set.h"
+#include "core/model/distinct_rows.h"
 #include "core/model/frozen_gates.h"
 #include "core/model/gate_sink.h"
 #include "core/model/key_value_cache.h"
@@ -58,8 +59,8 @@ struct AttentionTask {
 };
 
 // The keys of a sequence that takes one token at a time, found once for all layers: following pointers to
-// them at each would miss the cache. With the next sequence's fetched ahead, 256 words of g2p in 1/1.07 of the
-// time.
+// them at each would miss the cache. With the next sequence's fetched ahead, 256 words of g2p in 1/1.07 of
+// the time.
 struct TokenKeys {
   // Of the only chunk. Who stores into it must have grown the sequence, which parted it from copies. Empty if
   // they are not kept (FindShortSequences).
@@ -89,9 +90,9 @@ class Workspace {
     ScreenedUnits screened;
     // Whether most scores that this worker saw last were sparse enough for lists: the next will be like them.
     bool scores_listed = false;
-    AlignedBuffer<float> arguments;  // of one row of frozen gates
+    AlignedBuffer<float> arguments;   // of one row of frozen gates
     AlignedBuffer<float> token_keys;  // keys and values of a short sequence
-    AlignedBuffer<float> unpacked;   // keys and values of one head, of a chunk of token blocks
+    AlignedBuffer<float> unpacked;    // keys and values of one head, of a chunk of token blocks
   };
   Worker& worker(size_t i) { return workers_[i]; }
   void EnsureWorkers(size_t count) {
@@ -121,6 +122,7 @@ class Workspace {
   std::vector<const KeyValues*> caches, memories;
   std::vector<TokenKeys> token_caches, token_memories;  // the same, for token attention
   std::vector<AttentionTask> attention_tasks;
+  DistinctRows distinct_rows;  // before the first layer
   // Of each layer, by its weights, for few rows and for many. Weights that come to lie where others were
   // inherit their pause, which costs time at most.
   ScreenPause& screen_pause(const FeedForwardWeights* weights, bool few_rows) {

@@ -52,6 +52,30 @@ class KeyValueCacheTest : public ::testing::Test {
     }
   }
 
+  static void ExpectHead(const KeyValueView& chunk, size_t layer, size_t head, absl::Span<const int> tokens) {
+    const bool blocks = chunk.layout == KeyValueLayout::kTokenBlocks;
+    const TokenBlocks layout = chunk.token_blocks();
+    PackedView keys, values;
+    if (!blocks) {
+      keys = chunk.Keys(layer, head, tokens.size());
+      values = chunk.Values(layer, head, tokens.size());
+      ASSERT_EQ(keys.inner, kShape.head_dim);
+      ASSERT_EQ(keys.outer, tokens.size());
+      ASSERT_EQ(values.inner, tokens.size());
+      ASSERT_EQ(values.outer, kShape.head_dim);
+    }
+    for (size_t t = 0; t < tokens.size(); ++t) {
+      for (size_t k = 0; k < kShape.head_dim; ++k) {
+        const float expected = Expected(tokens[t], layer, head * kShape.head_dim + k);
+        const float key =
+            blocks ? chunk.Blocks(layer)[layout.KeyAt(t, head) + k * kLaneBlock] : At(keys, k, t);
+        const float value = blocks ? chunk.Blocks(layer)[layout.ValueAt(t, head) + k] : At(values, t, k);
+        ASSERT_EQ(key, expected) << "token " << t << " of the chunk";
+        ASSERT_EQ(value, -expected) << "token " << t << " of the chunk";
+      }
+    }
+  }
+
   static void ExpectContents(const Sequence& sequence) {
     const KeyValues& actual = sequence.actual;
     ASSERT_EQ(actual.length(), sequence.tokens.size());
@@ -63,19 +87,8 @@ class KeyValueCacheTest : public ::testing::Test {
       const size_t count = std::min(actual.chunk(i).capacity, actual.length() - token);
       for (size_t layer = 0; layer < kShape.layers; ++layer) {
         for (size_t head = 0; head < kShape.heads; ++head) {
-          const PackedView keys = actual.chunk(i).Keys(layer, head, count);
-          const PackedView values = actual.chunk(i).Values(layer, head, count);
-          ASSERT_EQ(keys.inner, kShape.head_dim);
-          ASSERT_EQ(keys.outer, count);
-          ASSERT_EQ(values.inner, count);
-          ASSERT_EQ(values.outer, kShape.head_dim);
-          for (size_t t = 0; t < count; ++t) {
-            for (size_t k = 0; k < kShape.head_dim; ++k) {
-              const float expected = Expected(sequence.tokens[token + t], layer, head * kShape.head_dim + k);
-              ASSERT_EQ(At(keys, k, t), expected) << "token " << token + t;
-              ASSERT_EQ(At(values, t, k), -expected) << "token " << token + t;
-            }
-          }
+          ASSERT_NO_FATAL_FAILURE(
+              ExpectHead(actual.chunk(i), layer, head, {sequence.tokens.data() + token, count}));
         }
       }
       token += count;
@@ -101,6 +114,51 @@ TEST_F(KeyValueCacheTest, LargerChunksForOneSequence) {
   EXPECT_EQ(sequence.actual.largest_chunk(), 512u);
 }
 
+// Token blocks stay alone while they can, then panels take their place.
+TEST_F(KeyValueCacheTest, TokenBlocksWiden) {
+  for (size_t first : {1, 5, 16, 64}) {
+    for (size_t step : {1, 3, 40}) {
+      Sequence sequence = {KeyValues(&pool_, kShape, first, kChunk, KeyValueLayout::kTokenBlocks), {}};
+      while (sequence.tokens.size() < 150) {
+        Grow(sequence, step);
+        ASSERT_NO_FATAL_FAILURE(ExpectContents(sequence)) << "first " << first << " step " << step;
+        if (sequence.tokens.size() <= 16) {
+          EXPECT_EQ(sequence.actual.chunk(0).layout, KeyValueLayout::kTokenBlocks);
+        }
+        if (sequence.actual.chunk(0).layout == KeyValueLayout::kTokenBlocks) {
+          EXPECT_EQ(sequence.actual.chunks(), 1u);
+          EXPECT_LE(sequence.actual.capacity(), kMaxBlockTokens);
+        } else {
+          EXPECT_GT(2 * sequence.tokens.size(), kMaxBlockTokens);
+        }
+      }
+    }
+  }
+  EXPECT_EQ(pool_.used_bytes(), 0u);
+}
+
+// All heads of a token are stored as one by one.
+TEST_F(KeyValueCacheTest, StoresWholeTokens) {
+  for (KeyValueLayout layout : {KeyValueLayout::kPanels, KeyValueLayout::kTokenBlocks}) {
+    KeyValues actual(&pool_, kShape, 20, kChunk, layout);
+    actual.Grow(20);
+    const size_t width = kShape.heads * kShape.head_dim;
+    std::vector<int> tokens;
+    for (int t = 0; t < 20; ++t) {
+      tokens.push_back(t);
+      for (size_t layer = 0; layer < kShape.layers; ++layer) {
+        std::vector<float> keys, values;
+        for (size_t c = 0; c < width; ++c) {
+          keys.push_back(Expected(t, layer, c));
+          values.push_back(-keys.back());
+        }
+        actual.chunk(0).StoreToken(layer, static_cast<size_t>(t), keys.data(), values.data());
+      }
+    }
+    for (size_t head = 0; head < kShape.heads; ++head) ExpectHead(actual.chunk(0), 1, head, tokens);
+  }
+}
+
 TEST_F(KeyValueCacheTest, EveryLengthAndFirstChunk) {
   for (size_t first : {1, 16, 17, 32, 64, 65, 100, 129}) {
     for (size_t prompt : {size_t{1}, first - 1, first, first + 1, first + kChunk, first + 2 * kChunk + 1}) {
@@ -118,8 +176,14 @@ TEST_F(KeyValueCacheTest, EveryLengthAndFirstChunk) {
 // What a beam search does, at random: copies part ways, and none sees what another wrote.
 TEST_F(KeyValueCacheTest, CopiesPartWays) {
   std::mt19937_64 random(testing::TestSeed());
+  const auto fresh = [&] {
+    const bool blocks = random() % 2 == 0;
+    return Sequence{KeyValues(&pool_, kShape, blocks ? 16 : 32, kChunk,
+                              blocks ? KeyValueLayout::kTokenBlocks : KeyValueLayout::kPanels),
+                    {}};
+  };
   std::vector<Sequence> beams;
-  beams.push_back({KeyValues(&pool_, kShape, 32), {}});
+  beams.push_back(fresh());
   Grow(beams[0], 50);
   for (int step = 0; step < 200; ++step) {
     std::vector<Sequence> children;
@@ -127,7 +191,7 @@ TEST_F(KeyValueCacheTest, CopiesPartWays) {
     beams = std::move(children);
     for (Sequence& beam : beams) {
       Grow(beam, random() % 10 == 0 ? 1 + random() % 70 : 1);
-      if (beam.tokens.size() > 500) beam = {KeyValues(&pool_, kShape, 32), {}};
+      if (beam.tokens.size() > (random() % 2 == 0 ? 500u : 90u)) beam = fresh();
     }
     for (const Sequence& beam : beams) ASSERT_NO_FATAL_FAILURE(ExpectContents(beam)) << "step " << step;
   }
@@ -215,13 +279,15 @@ TEST_F(KeyValueCacheTest, BytesForGenerationIsAnUpperBound) {
   config.num_decoder_layers = kShape.layers;
   config.num_attention_heads = kShape.heads;
   config.head_dim = kShape.head_dim;
-  for (size_t prompt : {1, 31, 32, 33, 47, 48, 64, 100, 130}) {
+  config.attention_activation = AttentionActivation::kRelu;
+  for (size_t prompt : {1, 15, 31, 32, 33, 47, 48, 64, 100, 130}) {
     for (size_t width : {1, 2, 5}) {
-      for (size_t memory_tokens : {0, 21}) {
+      for (size_t memory_tokens : {0, 21, 70}) {
         const size_t steps = 1 + random() % 150;
         std::shared_ptr<KeyValues> memory;
         if (memory_tokens != 0) {
-          memory = std::make_shared<KeyValues>(&pool_, kShape, memory_tokens);
+          memory = std::make_shared<KeyValues>(&pool_, kShape, memory_tokens, kChunk,
+                                               KeyValueCache::MemoryLayout(config, memory_tokens));
           memory->Grow(memory_tokens);
         }
         const size_t bound = KeyValueCache::BytesForGeneration(config, prompt, steps, memory_tokens, width);
