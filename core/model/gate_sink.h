@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "absl/types/span.h"
 #include "core/kernels/kernel_set.h"
 
 namespace splineserve {
@@ -31,10 +32,15 @@ class GateSink {
   // Where the sign bits of the group go, (width + 7) / 8 bytes, or null if nobody wants this group. Called
   // before any of them is written; the memory must stay valid until the evaluation returns.
   virtual uint8_t* Bits(const GateGroupRef& group) = 0;
+  // The same of all heads of an attention, head 0's `first` and those that follow it, of the same width:
+  // false if nobody wants any, else where the bits of each go.
+  virtual bool BitsOfHeads(const GateGroupRef& first, absl::Span<uint8_t*> bits) = 0;
   // Whether GateRow::margin is to be computed for this sequence's groups.
   virtual bool WantsMargin(size_t sequence) const = 0;
   // Called after the bits are written.
   virtual void Record(const GateGroupRef& group, const GateRow& row) = 0;
+  // The same after BitsOfHeads said true.
+  virtual void RecordHeads(const GateGroupRef& first, absl::Span<const GateRow> rows) = 0;
 };
 
 }  // namespace splineserve

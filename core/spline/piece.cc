@@ -40,6 +40,7 @@ std::string PieceHash(absl::Span<const uint8_t> bytes) {
 
 std::string SequenceId(absl::Span<const TokenPiece> tokens) {
   std::string ids;
+  ids.reserve(16 * tokens.size());
   for (const TokenPiece& token : tokens) ids += token.id;
   if (ids.empty()) return "";
   return PieceHash({reinterpret_cast<const uint8_t*>(ids.data()), ids.size()});

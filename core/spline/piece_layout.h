@@ -37,6 +37,19 @@ class PieceLayout {
   };
   // A token's group number `index`, of groups().
   Group At(size_t index, const Widths& widths) const;
+  // Calls body(group) for each of a token's groups, in order.
+  template <typename Body>
+  void ForGroups(const Widths& widths, const Body& body) const {
+    for (size_t layer = 0; layer < layers_; ++layer) {
+      for (size_t head = 0; head < heads_; ++head) {
+        body(Group{layer, Site::kSelfAttention, head, widths.self});
+      }
+      for (size_t head = 0; head < cross_heads_; ++head) {
+        body(Group{layer, Site::kCrossAttention, head, widths.cross});
+      }
+      if (units_ > 0) body(Group{layer, Site::kFeedForward, 0, widths.feed_forward});
+    }
+  }
   size_t Index(size_t layer, Site site, size_t head) const;
   // Where its bytes begin among the token's.
   size_t Offset(const Widths& widths, size_t layer, Site site, size_t head) const;

@@ -20,6 +20,7 @@ void PieceRecorder::AddSequence(const PieceOptions& options, size_t position, si
   sequence.keys = keys;
   sequence.memory = memory;
   size_t bytes = 0;
+  sequence.offsets.reserve(count + 1);
   for (size_t token = 0; token < count; ++token) {
     sequence.offsets.push_back(bytes);
     bytes += layout_.layers() * WidthsOf(sequence, token).layer_bytes;
@@ -36,6 +37,23 @@ uint8_t* PieceRecorder::Bits(const GateGroupRef& group) {
   const size_t token = group.position - sequence.position;
   return sequence.bits.data() + sequence.offsets[token] +
          layout_.Offset(WidthsOf(sequence, token), group.layer, group.site, group.head);
+}
+
+bool PieceRecorder::BitsOfHeads(const GateGroupRef& first, absl::Span<uint8_t*> bits) {
+  uint8_t* next = Bits(first);
+  if (next == nullptr) return false;
+  for (uint8_t*& head : bits) {
+    head = next;
+    next += BytesForGates(first.width);
+  }
+  return true;
+}
+
+void PieceRecorder::RecordHeads(const GateGroupRef& first, absl::Span<const GateRow> rows) {
+  Sequence& sequence = sequences_[first.sequence];
+  GroupStats* next = sequence.stats.data() + (first.position - sequence.position) * layout_.groups() +
+                     layout_.Index(first.layer, first.site, 0);
+  for (const GateRow& row : rows) *next++ = {row.open, row.margin};
 }
 
 void PieceRecorder::Record(const GateGroupRef& group, const GateRow& row) {
@@ -60,19 +78,23 @@ TokenPiece PieceRecorder::Take(size_t sequence_index, size_t token) const {
   }
   if (options.detail == PieceDetail::kId) return piece;
 
-  const PieceLayout::Widths widths = WidthsOf(sequence, token);
   piece.groups.reserve((options.layers.empty() ? layout_.layers() : options.layers.size()) *
                        layout_.groups_per_layer());
-  for (size_t g = 0; g < layout_.groups(); ++g) {
-    const PieceLayout::Group group = layout_.At(g, widths);
+  const GroupStats* next = stats;
+  layout_.ForGroups(WidthsOf(sequence, token), [&](const PieceLayout::Group& group) {
     const uint8_t* const first = bits;
     bits += BytesForGates(group.width);
-    if (!options.Lists(group.layer, group.site)) continue;
-    PieceGroup result{group.layer,   group.site, group.head,     static_cast<uint32_t>(group.width),
-                      stats[g].open, {},         stats[g].margin};
+    const GroupStats& seen = *next++;
+    if (!options.Lists(group.layer, group.site)) return;
+    PieceGroup& result = piece.groups.emplace_back();
+    result.layer = group.layer;
+    result.site = group.site;
+    result.head = group.head;
+    result.width = static_cast<uint32_t>(group.width);
+    result.open = seen.open;
     if (options.detail == PieceDetail::kBits) result.bits.assign(first, bits);
-    piece.groups.push_back(std::move(result));
-  }
+    result.margin = seen.margin;
+  });
   return piece;
 }
 

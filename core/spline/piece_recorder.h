@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "core/format/model_config.h"
 #include "core/model/gate_sink.h"
 #include "core/spline/piece.h"
@@ -40,8 +41,10 @@ class PieceRecorder : public GateSink {
   std::vector<TokenPiece> TakeAll(size_t sequence) const;
 
   uint8_t* Bits(const GateGroupRef& group) override;
+  bool BitsOfHeads(const GateGroupRef& first, absl::Span<uint8_t*> bits) override;
   bool WantsMargin(size_t sequence) const override { return sequences_[sequence].options.margins; }
   void Record(const GateGroupRef& group, const GateRow& row) override;
+  void RecordHeads(const GateGroupRef& first, absl::Span<const GateRow> rows) override;
 
  private:
   struct GroupStats {

@@ -137,6 +137,8 @@ class DirtySink : public GateSink {
   uint8_t* Bits(const GateGroupRef& group) override {
     return group.position % 3 == 1 ? nullptr : bits_[group.position].data();
   }
+  bool BitsOfHeads(const GateGroupRef&, absl::Span<uint8_t*>) override { return false; }
+  void RecordHeads(const GateGroupRef&, absl::Span<const GateRow>) override {}
   bool WantsMargin(size_t) const override { return false; }
   void Record(const GateGroupRef& group, const GateRow& row) override {
     std::lock_guard<std::mutex> lock(mutex_);
