@@ -18,27 +18,21 @@ struct NewKeyValues {
   MatrixView<const float> keys, values;  // [rows, heads * head_dim]
 };
 
-// out = map(x).
-void Project(Evaluation& evaluation, const AffineMap& map, MatrixView<const float> x, DistinctRows* distinct,
-             MatrixView<float> out) {
-  if (distinct != nullptr && !distinct->empty()) {
-    distinct->Apply(evaluation, map, x, out);
-  } else {
-    evaluation.Apply(map, x, out);
+// By way of the distinct rows where there are any.
+void Project(Evaluation& evaluation, absl::Span<const Projection> projections, MatrixView<const float> x,
+             int layer, DistinctRows* distinct) {
+  if (distinct == nullptr || distinct->empty()) {
+    evaluation.Project(projections, x, layer);
+    return;
+  }
+  for (const Projection& projection : projections) {
+    distinct->Apply(evaluation, *projection.map, x, projection.out);
+    evaluation.CheckFinite(projection.out, projection.what, layer);
   }
 }
 
-NewKeyValues ProjectKeyValues(Evaluation& evaluation, const AttentionWeights& weights, int layer,
-                              MatrixView<const float> x, DistinctRows* distinct) {
-  const size_t rows = evaluation.rows();
-  const size_t width = evaluation.config.attention_size();
-  const MatrixView<float> key = evaluation.workspace.Rows(Workspace::kKey, rows, width);
-  const MatrixView<float> value = evaluation.workspace.Rows(Workspace::kValue, rows, width);
-  Project(evaluation, weights.key, x, distinct, key);
-  Project(evaluation, weights.value, x, distinct, value);
-  evaluation.CheckFinite(key, "a key", layer);
-  evaluation.CheckFinite(value, "a value", layer);
-  return {key, value};
+MatrixView<float> AttentionRows(Evaluation& evaluation, Workspace::Slot slot) {
+  return evaluation.workspace.Rows(slot, evaluation.rows(), evaluation.config.attention_size());
 }
 
 // Those of one sequence and head.
@@ -130,17 +124,11 @@ void MakeTasks(const Evaluation& evaluation, const AttentionStage& stage, std::v
   }
 }
 
-// `fresh` are keys and values of x that belong into `keys`, or null if those are complete.
+// `fresh` are keys and values that belong into `keys`, or null if those are complete.
 void AttendTo(Evaluation& evaluation, const AttentionStage& stage, absl::Span<const KeyValues* const> keys,
-              const NewKeyValues* fresh, MatrixView<const float> x, MatrixView<float> branch) {
+              const NewKeyValues* fresh, MatrixView<const float> query, MatrixView<float> branch) {
   const ModelConfig& config = evaluation.config;
-  const size_t rows = evaluation.rows();
-  const MatrixView<float> query = evaluation.workspace.Rows(Workspace::kQuery, rows, config.attention_size());
-  const MatrixView<float> attended =
-      evaluation.workspace.Rows(Workspace::kAttended, rows, config.attention_size());
-  Project(evaluation, stage.weights->query, x, stage.distinct, query);
-  evaluation.CheckFinite(query, "a query", stage.layer);
-
+  const MatrixView<float> attended = AttentionRows(evaluation, Workspace::kAttended);
   std::vector<AttentionTask>& tasks = evaluation.workspace.attention_tasks;
   MakeTasks(evaluation, stage, tasks);
   ReserveScratch(evaluation, stage, keys);
@@ -181,8 +169,7 @@ void AttendTo(Evaluation& evaluation, const AttentionStage& stage, absl::Span<co
       run(tasks[t], evaluation.workspace.worker(worker));
     }
   });
-  evaluation.CheckFinite(attended, "an attention output", stage.layer);
-  evaluation.Apply(stage.weights->output, attended, branch);
+  evaluation.CheckAndApply(attended, "an attention output", stage.layer, stage.weights->output, branch);
 }
 
 }  // namespace
@@ -193,20 +180,32 @@ std::string_view ScoreName(Site site) {
 
 void Attend(Evaluation& evaluation, const AttentionStage& stage, absl::Span<const KeyValues* const> keys,
             MatrixView<const float> x, MatrixView<float> branch) {
-  AttendTo(evaluation, stage, keys, nullptr, x, branch);
+  const MatrixView<float> query = AttentionRows(evaluation, Workspace::kQuery);
+  evaluation.Project({{&stage.weights->query, query, "a query"}}, x, stage.layer);
+  AttendTo(evaluation, stage, keys, nullptr, query, branch);
 }
 
 void AttendToSelf(Evaluation& evaluation, const AttentionStage& stage,
                   absl::Span<const KeyValues* const> caches, MatrixView<const float> x,
                   MatrixView<float> branch) {
-  const NewKeyValues fresh = ProjectKeyValues(evaluation, *stage.weights, stage.layer, x, stage.distinct);
-  AttendTo(evaluation, stage, caches, &fresh, x, branch);
+  const MatrixView<float> key = AttentionRows(evaluation, Workspace::kKey),
+                          value = AttentionRows(evaluation, Workspace::kValue),
+                          query = AttentionRows(evaluation, Workspace::kQuery);
+  const AttentionWeights& weights = *stage.weights;
+  Project(
+      evaluation,
+      {{&weights.key, key, "a key"}, {&weights.value, value, "a value"}, {&weights.query, query, "a query"}},
+      x, stage.layer, stage.distinct);
+  const NewKeyValues fresh = {key, value};
+  AttendTo(evaluation, stage, caches, &fresh, query, branch);
 }
 
 void StoreKeyValues(Evaluation& evaluation, const AttentionWeights& weights, int layer, size_t stored_layer,
                     MatrixView<const float> x, absl::Span<const KeyValues* const> caches) {
-  const NewKeyValues fresh = ProjectKeyValues(evaluation, weights, layer, x, nullptr);
-  StoreHeads(evaluation, fresh, stored_layer, caches, [](const RowRange&) { return true; });
+  const MatrixView<float> key = AttentionRows(evaluation, Workspace::kKey),
+                          value = AttentionRows(evaluation, Workspace::kValue);
+  evaluation.Project({{&weights.key, key, "a key"}, {&weights.value, value, "a value"}}, x, layer);
+  StoreHeads(evaluation, {key, value}, stored_layer, caches, [](const RowRange&) { return true; });
 }
 
 }  // namespace splineserve

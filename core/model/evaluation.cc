@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <tuple>
 
 #include "absl/strings/str_cat.h"
 #include "core/base/cpu_cache.h"
@@ -62,20 +63,32 @@ bool Evaluation::KeepGoing() {
   return some_left && keep_going_();
 }
 
+bool Evaluation::SplitsByRows(size_t rows, size_t work) const {
+  // Many rows: each core keeps its own from stage to stage. Few: each streams its own part of the weights,
+  // which are the larger operand.
+  return pool.threads() == 1 || (work >= 2 * kMinTaskWork && rows >= kRowsToKeep * pool.threads());
+}
+
+void Evaluation::ForShares(size_t rows, absl::FunctionRef<void(size_t, size_t)> body) {
+  const size_t share = CeilDiv(rows, pool.threads());
+  pool.ParallelFor(share == 0 ? 0 : CeilDiv(rows, share),
+                   [&](size_t task, size_t) { body(task * share, std::min(share, rows - task * share)); });
+}
+
 void Evaluation::Split(size_t rows, size_t inner, size_t panels, size_t panel_width,
                        absl::FunctionRef<void(const Part&)> body) {
   const size_t work = rows * inner * panels * panel_width;
-  const size_t wanted = std::clamp<size_t>(work / kMinTaskWork, 1, 2 * pool.threads());
-  // Many rows: each core keeps its own from stage to stage. Few: each streams its own part of the weights,
-  // which are the larger operand.
-  const bool by_rows = wanted > 1 && rows >= kRowsToKeep * pool.threads();
-  const size_t column_groups = by_rows ? 1 : std::min(wanted, panels);
-  const size_t panels_per_group = CeilDiv(panels, std::max<size_t>(column_groups, 1));
-  size_t row_groups = pool.threads(), rows_per_group = CeilDiv(rows, row_groups);
-  if (!by_rows) {
-    row_groups = column_groups == 0 ? 1 : std::min(CeilDiv(wanted, column_groups), CeilDiv(rows, kRowBlock));
-    rows_per_group = CeilDiv(CeilDiv(rows, std::max<size_t>(row_groups, 1)), kRowBlock) * kRowBlock;
+  if (SplitsByRows(rows, work)) {
+    ForShares(rows, [&](size_t first, size_t count) { body({first, count, 0, panels}); });
+    return;
   }
+  const size_t wanted = std::clamp<size_t>(work / kMinTaskWork, 1, 2 * pool.threads());
+  const size_t column_groups = std::min(wanted, panels);
+  const size_t panels_per_group = CeilDiv(panels, std::max<size_t>(column_groups, 1));
+  const size_t row_groups =
+      column_groups == 0 ? 1 : std::min(CeilDiv(wanted, column_groups), CeilDiv(rows, kRowBlock));
+  const size_t rows_per_group =
+      CeilDiv(CeilDiv(rows, std::max<size_t>(row_groups, 1)), kRowBlock) * kRowBlock;
   pool.ParallelFor(column_groups * row_groups, [&](size_t task, size_t) {
     Part part;
     part.first_panel = task % column_groups * panels_per_group;
@@ -84,6 +97,53 @@ void Evaluation::Split(size_t rows, size_t inner, size_t panels, size_t panel_wi
     part.panels = std::min(panels_per_group, panels - part.first_panel);
     part.rows = std::min(rows_per_group, rows - part.first_row);
     body(part);
+  });
+}
+
+void Evaluation::ApplyToRows(const AffineMap& map, MatrixView<const float> x, size_t first, size_t count,
+                             MatrixView<float> out) const {
+  const PackedView w = map.weight.view();
+  const size_t pass = RowsPerPass(count, w.inner);
+  for (size_t row = first, end = first + count; row < end; row += pass) {
+    kernels.product(x.row(row), x.stride, std::min(pass, end - row), w, map.bias_or_null(), 1.0f,
+                    out.row(row), out.stride);
+  }
+}
+
+void Evaluation::Project(absl::Span<const Projection> projections, MatrixView<const float> x, int layer) {
+  size_t work = 0;
+  bool float32_sums = true;
+  for (const Projection& projection : projections) {
+    work += x.rows * x.cols * projection.out.cols;
+    float32_sums = float32_sums && projection.map->low_precision.empty();
+  }
+  if (!float32_sums || !SplitsByRows(x.rows, work)) {
+    for (const Projection& projection : projections) Apply(*projection.map, x, projection.out);
+    for (const Projection& projection : projections) CheckFinite(projection.out, projection.what, layer);
+    return;
+  }
+  const uint64_t first_stage = stage_ + 1;
+  stage_ += projections.size();
+  ForShares(x.rows, [&](size_t first, size_t count) {
+    for (const Projection& projection : projections)
+      ApplyToRows(*projection.map, x, first, count, projection.out);
+    for (size_t i = 0; i < projections.size(); ++i) {
+      CheckRows(projections[i].out, first, count, first_stage + i, projections[i].what, layer);
+    }
+  });
+}
+
+void Evaluation::CheckAndApply(MatrixView<const float> x, std::string_view what, int layer,
+                               const AffineMap& map, MatrixView<float> out) {
+  if (!map.low_precision.empty() || !SplitsByRows(x.rows, x.rows * x.cols * out.cols)) {
+    CheckFinite(x, what, layer);
+    Apply(map, x, out);
+    return;
+  }
+  NextStage();
+  ForShares(x.rows, [&](size_t first, size_t count) {
+    CheckRows(x, first, count, stage_, what, layer);
+    ApplyToRows(map, x, first, count, out);
   });
 }
 
@@ -171,19 +231,28 @@ void Evaluation::AddBranch(MatrixView<const float> branch, const NormWeights* no
 
 void Evaluation::CheckFinite(MatrixView<const float> x, std::string_view what, int layer) {
   NextStage();
-  ForRows(x.rows, kNormWork * x.cols, [&](size_t first, size_t count, size_t) {
-    for (size_t r = first; r < first + count; ++r) {
-      if (!kernels.all_finite(x.row(r), x.cols)) Fail(token(r).sequence, token(r).position, what, layer);
-    }
-  });
+  ForRows(x.rows, kNormWork * x.cols,
+          [&](size_t first, size_t count, size_t) { CheckRows(x, first, count, stage_, what, layer); });
+}
+
+void Evaluation::CheckRows(MatrixView<const float> x, size_t first, size_t count, uint64_t stage,
+                           std::string_view what, int layer) {
+  for (size_t r = first; r < first + count; ++r) {
+    if (!kernels.all_finite(x.row(r), x.cols)) Fail(token(r).sequence, token(r).position, stage, what, layer);
+  }
 }
 
 void Evaluation::Fail(size_t sequence, size_t position, std::string_view what, int layer) {
+  Fail(sequence, position, stage_, what, layer);
+}
+
+void Evaluation::Fail(size_t sequence, size_t position, uint64_t stage, std::string_view what, int layer) {
   std::lock_guard<std::mutex> lock(fault_mutex_);
   absl::Status& status = workspace.statuses_[sequence];
   Workspace::Fault& fault = workspace.faults_[sequence];
-  if (!status.ok() && (fault.stage != stage_ || fault.position <= position)) return;
-  fault = {stage_, position};
+  // Of several stages in one parallel section a later one may come first.
+  if (!status.ok() && std::tie(fault.stage, fault.position) <= std::tie(stage, position)) return;
+  fault = {stage, position};
   const std::string place =
       layer < 0 ? std::string(stack_) : absl::StrCat(std::string(stack_), " layer ", layer);
   status = absl::OutOfRangeError(

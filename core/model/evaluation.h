@@ -46,6 +46,13 @@ struct RowRange {
   size_t position = 0;  // absolute position of the first of them: 0, or the length of its cache
 };
 
+// What one of several maps makes of the same rows.
+struct Projection {
+  const AffineMap* map = nullptr;
+  MatrixView<float> out;
+  std::string_view what;  // for messages: "a query"
+};
+
 // Which token a stacked row is.
 struct RowToken {
   size_t sequence = 0, position = 0;
@@ -190,6 +197,12 @@ class Evaluation {
 
   // out = map(x) in the map's precision, all rows, split over the pool by rows and panels.
   void Apply(const AffineMap& map, MatrixView<const float> x, MatrixView<float> out);
+  // The same of several maps of the same rows, then CheckFinite of what each made, in their order: many rows
+  // in one parallel section, in which every core keeps its own.
+  void Project(absl::Span<const Projection> projections, MatrixView<const float> x, int layer);
+  // CheckFinite of x, then Apply, likewise.
+  void CheckAndApply(MatrixView<const float> x, std::string_view what, int layer, const AffineMap& map,
+                     MatrixView<float> out);
   // Calls body(first, count, worker) for blocks of rows that make up [0, rows), on all threads if there is
   // enough to do: `work` is the number of multiply-adds a row (an elementwise pass: a few a number).
   void ForRows(size_t rows, size_t work,
@@ -220,6 +233,16 @@ class Evaluation {
   };
   void Split(size_t rows, size_t inner, size_t panels, size_t panel_width,
              absl::FunctionRef<void(const Part&)> body);
+  // Whether products of so many rows, of `work` multiply-adds, are split by rows alone.
+  bool SplitsByRows(size_t rows, size_t work) const;
+  // Calls body(first, count) for each thread's share of the rows.
+  void ForShares(size_t rows, absl::FunctionRef<void(size_t first, size_t count)> body);
+  // Rows [first, first + count) of a product with float32 sums.
+  void ApplyToRows(const AffineMap& map, MatrixView<const float> x, size_t first, size_t count,
+                   MatrixView<float> out) const;
+  void CheckRows(MatrixView<const float> x, size_t first, size_t count, uint64_t stage, std::string_view what,
+                 int layer);
+  void Fail(size_t sequence, size_t position, uint64_t stage, std::string_view what, int layer);
   void NormRow(const NormWeights& norm, const float* x, size_t n, float* out) const;
 
   std::string_view stack_;
