@@ -3,7 +3,7 @@
 //
 // In generation the products of one head are tiny: 32 multiply-adds in a chain, each waiting for the one
 // before. Here the chains of several heads share a vector, several vectors run at once, and a closed key's
-// value is not even read.
+// value is not even read, unless that is the quicker way.
 #if defined(SPLINESERVE_CORE_KERNELS_SIMD_TOKEN_ATTENTION_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef SPLINESERVE_CORE_KERNELS_SIMD_TOKEN_ATTENTION_INL_H_
 #undef SPLINESERVE_CORE_KERNELS_SIMD_TOKEN_ATTENTION_INL_H_
@@ -162,7 +162,7 @@ HWY_INLINE void GateBlocks(const TokenAttention& a, size_t b, const float* lines
   for (size_t i = 0; i < B; ++i) GateLine<G, kMargin>(a, b + i, chain[i], seen, keys);
 }
 
-// Columns [column, column + V vectors) of one head's sum over its open keys; `columns` of them exist.
+// Columns [column, column + V vectors) of one head's sum over the keys in `open`; `columns` of them exist.
 // `values` is column `column` of the value of token 0.
 template <size_t G, size_t V>
 HWY_INLINE void SumValues(uint64_t open, const float* weight, const float* values, size_t block_size,

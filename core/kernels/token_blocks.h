@@ -1,5 +1,5 @@
-// Where keys and values of few tokens lie if all heads of a token are always read together, as generation
-// does at every step.
+// Where keys and values of few tokens lie if a query reads those of all its heads together, as every step of
+// generation does, and a short sequence of an encoder.
 //
 // The tokens come in blocks, each one piece of memory: first its keys, then its values. One line of 16 keys
 // holds number k of 16 / heads_together() tokens of heads_together() heads, so that of a short sequence
@@ -22,7 +22,7 @@ inline constexpr size_t kMaxBlockTokens = 64;
 struct TokenBlocks {
   size_t heads = 1, head_dim = 1;
 
-  // Heads that share a line: the most, up to 4, that divide all heads.
+  // Heads that share a line: the largest of 4, 2 and 1 that divides all heads.
   size_t heads_together() const { return kLaneBlock >> shift(); }
   size_t block_tokens() const { return size_t{1} << shift(); }
   size_t Blocks(size_t tokens) const { return (tokens + block_tokens() - 1) >> shift(); }

@@ -66,7 +66,7 @@ bool IsByToken(const AttentionStage& stage, size_t sequence) {
   return !stage.token_keys.empty() && stage.token_keys[sequence].tokens != 0;
 }
 
-// The same for heads that lie in token blocks.
+// Makes room in every worker's scratch for a head of keys that lie in token blocks.
 void ReserveUnpacked(Evaluation& evaluation, const KeyValues& keys) {
   const KeyValueView& chunk = keys.chunk(0);
   if (chunk.layout != KeyValueLayout::kTokenBlocks) return;

@@ -17,7 +17,8 @@
 namespace splineserve {
 
 // One attention of one layer, over what its sequences see. `keys[s]` holds the keys and values that sequence
-// s may see: its own tokens so far (causal) or all of them, or its memory's.
+// s may see: its own tokens so far (causal) or all of them, or its memory's. It is null where token_keys[s]
+// says that they are not kept.
 struct AttentionStage {
   const AttentionWeights* weights = nullptr;
   Site site = Site::kSelfAttention;
@@ -28,11 +29,6 @@ struct AttentionStage {
   absl::Span<const TokenKeys> token_keys = {};
   DistinctRows* distinct = nullptr;  // of x; or null, or empty
 };
-
-// Whether scores pass gates.
-inline bool IsGated(AttentionActivation activation) {
-  return activation == AttentionActivation::kRelu || activation == AttentionActivation::kRelu2;
-}
 
 // What overflowed, for messages.
 std::string_view ScoreName(Site site);

@@ -31,6 +31,8 @@ void DistinctRows::Find(const Evaluation& evaluation, const InputConfig& input,
   const size_t mask = std::bit_ceil(2 * rows) - 1;
   table_.assign(mask + 1, 0);
   of_row_.clear();
+  of_row_.reserve(rows);
+  first_.reserve(rows);
   const auto id = [&](size_t row) {
     const RowToken token = evaluation.token(row);
     return inputs[token.sequence].ids[token.position - evaluation.sequences()[token.sequence].position];
@@ -59,8 +61,9 @@ void DistinctRows::Find(const Evaluation& evaluation, const InputConfig& input,
 
 void DistinctRows::Apply(Evaluation& evaluation, const AffineMap& map, MatrixView<const float> x,
                          MatrixView<float> out) {
-  in_.EnsureSize(size() * x.cols);
-  out_.EnsureSize(size() * out.cols);
+  // For as many as any batch of these rows has: how many are distinct changes from step to step.
+  in_.EnsureSize(MostDistinct(x.rows) * x.cols);
+  out_.EnsureSize(MostDistinct(x.rows) * out.cols);
   const MatrixView<float> distinct(in_.data(), size(), x.cols), mapped(out_.data(), size(), out.cols);
   for (size_t i = 0; i < size(); ++i) std::copy_n(x.row(first_[i]), x.cols, distinct.row(i));
   evaluation.Apply(map, distinct, mapped);

@@ -25,7 +25,8 @@ struct SequenceInput;
 class DistinctRows {
  public:
   // Finds them among the rows of the evaluation's sequences, whose inputs are `inputs`. Leaves empty() where
-  // too few are equal to make up for copying: also where inputs are vectors. Cost: some 10 ns a row.
+  // too few are equal to make up for copying, or cannot be: batches of few rows or of one sequence, vectors.
+  // Cost: some 10 ns a row.
   void Find(const Evaluation& evaluation, const InputConfig& input, absl::Span<const SequenceInput> inputs);
   bool empty() const { return first_.empty(); }
   size_t size() const { return first_.size(); }

@@ -68,7 +68,8 @@ class HeadBlock {
       const size_t first = keys_.first_token(i);
       const size_t tokens = std::min(chunk.capacity, columns - first);
       if (chunk.layout == KeyValueLayout::kTokenBlocks) {
-        // Prompts, of few tokens and once: a layout that suits both readers would slow down every step.
+        // A prompt's own keys, or the memory that it reads: few tokens, and once a generation. A layout that
+        // suits both readers would slow down every step.
         scratch.unpacked.EnsureSize(chunk.OneHead(nullptr).size());
         const KeyValueView unpacked = chunk.OneHead(scratch.unpacked.data());
         unpacked.CopyHead(0, 0, chunk, layer, head, tokens);

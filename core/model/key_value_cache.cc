@@ -2,9 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
-
-#include "core/kernels/packing.h"
 
 namespace splineserve {
 namespace {
@@ -20,15 +17,10 @@ size_t FirstCapacity(size_t prompt_tokens) {
   return std::max(kFirstTokens, prompt_tokens / kLaneBlock * kLaneBlock);
 }
 
-bool IsGated(const ModelConfig& config) {
-  return config.attention_activation == AttentionActivation::kRelu ||
-         config.attention_activation == AttentionActivation::kRelu2;
-}
-
 // Short prompts: longer ones are multiplied in blocks of rows, and fill chunks that beams share.
 KeyValueLayout OwnLayout(const ModelConfig& config, size_t prompt_tokens) {
-  return IsGated(config) && prompt_tokens < kFirstTokens ? KeyValueLayout::kTokenBlocks
-                                                         : KeyValueLayout::kPanels;
+  return IsGated(config.attention_activation) && prompt_tokens < kFirstTokens ? KeyValueLayout::kTokenBlocks
+                                                                              : KeyValueLayout::kPanels;
 }
 
 size_t MemoryBytes(const KeyValueShape& shape, KeyValueLayout layout, size_t tokens) {
@@ -176,8 +168,8 @@ size_t KeyValueCache::BytesForTokens(const ModelConfig& config, size_t tokens, s
 }
 
 KeyValueLayout KeyValueCache::MemoryLayout(const ModelConfig& config, size_t tokens) {
-  return IsGated(config) && tokens <= kMaxBlockTokens ? KeyValueLayout::kTokenBlocks
-                                                      : KeyValueLayout::kPanels;
+  return IsGated(config.attention_activation) && tokens <= kMaxBlockTokens ? KeyValueLayout::kTokenBlocks
+                                                                           : KeyValueLayout::kPanels;
 }
 
 KeyValueCache KeyValueCache::ForGeneration(KeyValuePool* pool, const ModelConfig& config,

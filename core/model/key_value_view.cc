@@ -24,7 +24,8 @@ KeyValueView::KeyValueView(const KeyValueShape& shape, KeyValueLayout layout, si
   key_width = PanelWidth(capacity);
   value_width = PanelWidth(shape.head_dim);
   keys_size = PackedSize(shape.head_dim, capacity);
-  layer_stride = shape.heads * (keys_size + PackedSize(capacity, shape.head_dim));
+  head_stride = keys_size + PackedSize(capacity, shape.head_dim);
+  layer_stride = shape.heads * head_stride;
 }
 
 size_t KeyValueView::RoundedCapacity(const KeyValueShape& shape, KeyValueLayout layout, size_t tokens) {

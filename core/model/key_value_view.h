@@ -36,6 +36,7 @@ struct KeyValueView {
   size_t capacity = 0;                    // tokens
   size_t key_width = 0, value_width = 0;  // of the panels
   size_t keys_size = 0;                   // floats of one head's keys, in panels
+  size_t head_stride = 0;                 // floats from one head to the next, in panels
   size_t layer_stride = 0;                // floats
 
   KeyValueView() = default;
@@ -88,9 +89,7 @@ struct KeyValueView {
   };
   void CopyPanels(const KeyValueView& from, size_t layer, size_t head, size_t tokens) const;
   Place At(size_t layer, size_t head, size_t token) const;
-  float* Head(size_t layer, size_t head) const {
-    return data + layer * layer_stride + head * (layer_stride / shape.heads);
-  }
+  float* Head(size_t layer, size_t head) const { return data + layer * layer_stride + head * head_stride; }
 };
 
 }  // namespace splineserve

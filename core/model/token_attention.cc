@@ -68,7 +68,8 @@ void AttendToken(Evaluation& evaluation, const AttentionStage& stage, const Toke
   attention.heads = heads;
   attention.head_dim = config.head_dim;
   attention.tokens = tokens;
-  attention.read_closed = range.count > 1;
+  // Of scratch only, which is in the cache, and which a value that is not finite would have failed before.
+  attention.read_closed = keys.view.data == scratch.token_keys.data();
   attention.scale = config.attention_scale;
   attention.square = config.attention_activation == AttentionActivation::kRelu2;
   if (sink != nullptr) {

@@ -18,8 +18,8 @@ namespace splineserve {
 // after it. Kernels write sign bits straight into the place that is hashed: recording copies nothing. Memory
 // per recorded token: its bits, plus 8 bytes a group.
 //
-// Bits, WantsMargin and Record are safe from several threads for different groups, as GateSink asks; the rest
-// is not thread-safe.
+// Bits, WantsMargin and Record, and those of all heads, are safe from several threads for different groups,
+// as GateSink asks; the rest is not thread-safe.
 class PieceRecorder : public GateSink {
  public:
   using Stack = PieceLayout::Stack;

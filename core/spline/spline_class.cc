@@ -34,10 +34,7 @@ std::string_view Name(SplineClass value) {
   return "";
 }
 
-bool AttentionHasGates(const ModelConfig& config) {
-  return config.attention_activation == AttentionActivation::kRelu ||
-         config.attention_activation == AttentionActivation::kRelu2;
-}
+bool AttentionHasGates(const ModelConfig& config) { return IsGated(config.attention_activation); }
 
 bool FeedForwardHasGates(const ModelConfig& config) {
   return config.hidden_act == HiddenAct::kRelu || config.hidden_act == HiddenAct::kRelu2;

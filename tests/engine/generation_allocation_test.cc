@@ -18,7 +18,7 @@ namespace splineserve::testing {
 namespace {
 
 constexpr size_t kSequences = 5;
-constexpr size_t kLastToken = 60;
+constexpr size_t kLastToken = 140;  // past the tokens that lie in blocks, and two chunks more
 
 // Without an end-of-sequence token, so that generations are as long as is asked.
 std::string Config(Architecture architecture, const std::string& attention) {
@@ -43,7 +43,7 @@ Counts CountAllocations(Engine* engine, const TestModel& model, GenerationStrate
     absl::Status status;
   };
   struct Round {
-    std::latch submitted{1}, done{kSequences};
+    std::latch first{1}, submitted{1}, done{kSequences};
     std::vector<Stream> streams = std::vector<Stream>(kSequences);
   };
   const auto round = std::make_shared<Round>();  // a callback may still be leaving `done` when it is over
@@ -60,9 +60,12 @@ Counts CountAllocations(Engine* engine, const TestModel& model, GenerationStrate
         engine->Generate(model.loaded(), std::move(request), std::make_shared<CancellationToken>(),
                          [round, i](absl::StatusOr<GenerateEvent> event) {
                            Stream& stream = round->streams[i];
-                           // The first one stands still until all have come: then all of them are in every
-                           // later step.
-                           if (i == 0 && stream.tokens == 0) round->submitted.wait();
+                           // The first one begins alone and stands still until all have come: then all of
+                           // them are in every later step, each at the same token in every round.
+                           if (i == 0 && stream.tokens == 0) {
+                             round->first.count_down();
+                             round->submitted.wait();
+                           }
                            if (!event.ok()) stream.status = event.status();
                            const bool is_token = event.ok() && !event->final;
                            if (is_token && ++stream.tokens <= kLastToken) {
@@ -72,6 +75,7 @@ Counts CountAllocations(Engine* engine, const TestModel& model, GenerationStrate
                            return true;
                          });
     if (!status.ok()) throw std::runtime_error(status.ToString());
+    if (i == 0) round->first.wait();
   }
   round->submitted.count_down();
   round->done.wait();

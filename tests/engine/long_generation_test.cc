@@ -103,11 +103,15 @@ class LongGenerationTest : public ::testing::TestWithParam<std::tuple<Architectu
   size_t longest_ = 0, hypotheses_ = 0;
 };
 
-// The first chunk of a search holds 16 tokens or a longer prompt's multiple of 16, the others 64: 15 to 17,
-// 79 to 81 and 143 to 145 are boundaries after a prompt of one token, 32 and 96 after one of 32.
+// The first chunk of a search holds 16 tokens or a longer prompt's multiple of 16, the others 64. After a
+// prompt of fewer than 16 it is replaced by one of 32, then 64, then others follow: 16, 32, 64 and 128 are
+// boundaries; 32 and 96 are after a prompt of 32.
 TEST_P(LongGenerationTest, BeamsOverEveryChunkBoundaryAreAsDecoded) {
   for (size_t prompt : {1, 10, 11, 15, 16, 17, 31, 32, 33, 63, 64, 65, 79, 80, 150}) {
     ASSERT_NO_FATAL_FAILURE(Run(prompt, 6, GenerationStrategy::kBeam));
+    if (prompt <= 15) {
+      ASSERT_NO_FATAL_FAILURE(Run(prompt, 70, GenerationStrategy::kBeam));
+    }
   }
   EXPECT_GT(hypotheses_, 40u);
 }

@@ -93,8 +93,27 @@ TEST(OverflowTest, NamesLayerAndToken) {
   EXPECT_THAT(std::string(result.status().message()), HasSubstr("token 3"));
 }
 
-// A single token takes all heads at once. Where its score overflows below zero the gate is closed and
+// A short sequence takes its tokens one by one. Where a score overflows below zero the gate is closed and
 // everything after it finite.
+TEST(OverflowTest, NamesTheScoreOfAShortSequence) {
+  const auto engine = MakeEngine(*AvailableKernelSets().front(), 1);
+  for (uint64_t seed = 1; seed <= 8; ++seed) {  // signs of both heads' scores are all there
+    const TestModel model(kVectorEncoder, {.seed = seed});
+    for (size_t tokens : {1, 2, 5, 12}) {
+      for (const PieceDetail detail : {PieceDetail::kNone, PieceDetail::kBits}) {
+        EncodeRequest request = VectorRequest(tokens, tokens - 1, 1e25f);
+        request.pieces = {.detail = detail};
+        const auto result = engine->EncodeAndWait(model.loaded(), std::move(request));
+        ASSERT_EQ(absl::StatusCode::kOutOfRange, result.status().code()) << result.status();
+        EXPECT_THAT(std::string(result.status().message()),
+                    HasSubstr(absl::StrCat("encoder layer 0, token ", tokens - 1,
+                                           ": a self-attention score overflowed")));
+      }
+    }
+  }
+}
+
+// The same in a block of rows.
 TEST(OverflowTest, NamesTheScoreOfASingleToken) {
   std::string config(kVectorEncoder);
   config.replace(config.find("\"encoder\""), 9, "\"decoder\"");

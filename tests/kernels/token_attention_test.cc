@@ -25,8 +25,7 @@ using testing::Values;
 // token, no output may depend on it.
 struct Heads {
   Heads(RandomFloats& random, size_t heads, size_t tokens, size_t head_dim)
-      : keys(heads * tokens * head_dim), values(heads * tokens * head_dim) {
-    const TokenBlocks layout = {heads, head_dim};
+      : layout{heads, head_dim}, keys(heads * tokens * head_dim), values(heads * tokens * head_dim) {
     memory.EnsureSize(layout.Size(tokens));
     std::fill_n(memory.data(), layout.Size(tokens), std::numeric_limits<float>::quiet_NaN());
     for (float& k : keys) k = random.Next(Values::kNormal);
@@ -41,6 +40,12 @@ struct Heads {
       }
     }
   }
+  // From now on nobody may read it.
+  void ForbidValue(size_t token, size_t head) {
+    std::fill_n(memory.data() + layout.ValueAt(token, head), layout.head_dim,
+                std::numeric_limits<float>::quiet_NaN());
+  }
+  const TokenBlocks layout;
   std::vector<float> keys, values;  // [heads, tokens, head_dim]
   AlignedBuffer<float> memory;
 };
@@ -73,14 +78,39 @@ class TokenAttentionTest : public ::testing::Test {
  protected:
   void SetUp() override { RecordProperty("seed", std::to_string(seed_)); }
 
-  void Compare(const KernelSet& set, size_t heads, size_t tokens, size_t head_dim, int variant) {
+  struct Expected {
+    std::vector<uint8_t> bits;  // and a guard
+    GateRow row;
+    std::vector<float> out;
+  };
+
+  static Expected ExpectedHead(const Heads& memory, const TokenAttention& a, size_t h) {
+    Expected expected;
+    const size_t tokens = a.tokens, head_dim = a.head_dim;
+    std::vector<float> scores(tokens), columns(head_dim * tokens);
+    testing::ScalarProduct({a.query + h * head_dim, 1, head_dim},
+                           {memory.keys.data() + h * tokens * head_dim, tokens, head_dim}, nullptr, a.scale,
+                           {scores.data(), 1, tokens});
+    expected.bits.assign((tokens + 7) / 8 + 1, kGuardByte);
+    expected.row = testing::ScalarGate(scores.data(), tokens, a.square, expected.bits.data(), a.want_margin);
+    for (size_t t = 0; t < tokens; ++t) {
+      for (size_t n = 0; n < head_dim; ++n) {
+        columns[n * tokens + t] = memory.values[(h * tokens + t) * head_dim + n];
+      }
+    }
+    expected.out.resize(head_dim);
+    testing::ScalarProduct({scores.data(), 1, tokens}, {columns.data(), head_dim, tokens}, nullptr, 1,
+                           {expected.out.data(), 1, head_dim});
+    return expected;
+  }
+
+  void Compare(const KernelSet& set, size_t heads, size_t tokens, size_t head_dim, int variant,
+               bool read_closed) {
     constexpr float kGuard = -77.5f;
-    constexpr uint8_t kGuardByte = 0xA5;
-    const Heads memory(random_, heads, tokens, head_dim);
+    Heads memory(random_, heads, tokens, head_dim);
     std::vector<float> query = random_.Vector(heads * head_dim, Values::kNormal);
     if (variant == 3) query[head_dim / 2] = std::numeric_limits<float>::infinity();
-    const size_t bytes = (tokens + 7) / 8;
-    std::vector<std::vector<uint8_t>> bits(heads, std::vector<uint8_t>(bytes + 1, kGuardByte));
+    std::vector<std::vector<uint8_t>> bits(heads, std::vector<uint8_t>((tokens + 7) / 8 + 1, kGuardByte));
     std::vector<uint8_t*> pointers;
     // Somebody may want the bits of some heads only.
     for (size_t h = 0; h < heads; ++h)
@@ -95,54 +125,50 @@ class TokenAttentionTest : public ::testing::Test {
     attention.scale = 0.37f;
     attention.square = variant == 1;
     attention.want_margin = variant != 0;
+    attention.read_closed = read_closed;
     attention.bits = variant == 0 ? nullptr : pointers.data();
+    std::vector<Expected> expected;
+    for (size_t h = 0; h < heads; ++h) {
+      expected.push_back(ExpectedHead(memory, attention, h));
+      for (size_t t = 0; t < tokens && !read_closed; ++t) {
+        if ((expected[h].bits[t / 8] >> t % 8 & 1) == 0) memory.ForbidValue(t, h);
+      }
+    }
     std::vector<GateRow> gates(heads);
     std::vector<float> out(heads * head_dim + 1, kGuard);
     set.attend_token(attention, gates.data(), out.data());
 
     EXPECT_EQ(out.back(), kGuard);
     for (size_t h = 0; h < heads; ++h) {
-      std::vector<float> scores(tokens), expected(head_dim);
-      const float* const keys = memory.keys.data() + h * tokens * head_dim;
-      testing::ScalarProduct({query.data() + h * head_dim, 1, head_dim}, {keys, tokens, head_dim}, nullptr,
-                             attention.scale, {scores.data(), 1, tokens});
-      std::vector<uint8_t> expected_bits(bytes + 1, kGuardByte);
-      const GateRow row = testing::ScalarGate(scores.data(), tokens, attention.square, expected_bits.data(),
-                                              attention.want_margin);
-      std::vector<float> columns(head_dim * tokens);
-      for (size_t t = 0; t < tokens; ++t) {
-        for (size_t n = 0; n < head_dim; ++n) {
-          columns[n * tokens + t] = memory.values[(h * tokens + t) * head_dim + n];
-        }
-      }
-      testing::ScalarProduct({scores.data(), 1, tokens}, {columns.data(), head_dim, tokens}, nullptr, 1,
-                             {expected.data(), 1, head_dim});
+      const GateRow& row = expected[h].row;
       ASSERT_EQ(gates[h].open, row.open) << "head " << h;
       ASSERT_EQ(gates[h].finite, row.finite) << "head " << h;
       ASSERT_EQ(gates[h].margin, row.margin) << "head " << h;
       if (attention.bits != nullptr && pointers[h] != nullptr) {
-        ASSERT_EQ(bits[h], expected_bits) << "head " << h;
+        ASSERT_EQ(bits[h], expected[h].bits) << "head " << h;
       }
       if (row.finite) {
-        ASSERT_TRUE(BitsEqual(out.data() + h * head_dim, expected.data(), head_dim)) << "head " << h;
+        ASSERT_TRUE(BitsEqual(out.data() + h * head_dim, expected[h].out.data(), head_dim)) << "head " << h;
       }
     }
   }
 
+  static constexpr uint8_t kGuardByte = 0xA5;
   const uint64_t seed_ = testing::TestSeed();
   RandomFloats random_{seed_};
 };
 
 TEST_F(TokenAttentionTest, EqualsScalarChainsAndGate) {
   for (const KernelSet* set : AvailableKernelSets()) {
-    for (size_t heads : {1, 2, 3, 4, 6, 7, 12}) {
-      for (size_t tokens : {1, 2, 4, 8, 9, 15, 16, 17, 31, 33, 48, 64}) {
+    for (size_t heads : {1, 2, 3, 4, 5, 6, 8, 10, 12}) {
+      for (size_t tokens : {1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 31, 33, 48, 63, 64}) {
         for (size_t head_dim : {1, 5, 16, 32, 80, 130}) {
           for (int variant = 0; variant < 4; ++variant) {
             SCOPED_TRACE(std::string(set->name) + " heads " + std::to_string(heads) + " tokens " +
                          std::to_string(tokens) + " head_dim " + std::to_string(head_dim) + " variant " +
                          std::to_string(variant));
-            Compare(*set, heads, tokens, head_dim, variant);
+            Compare(*set, heads, tokens, head_dim, variant, /*read_closed=*/false);
+            Compare(*set, heads, tokens, head_dim, variant, /*read_closed=*/true);
             if (HasFatalFailure()) return;
           }
         }

@@ -15,6 +15,7 @@
 #include "core/model/weights.h"
 #include "gtest/gtest.h"
 #include "tests/testing/bits_equal.h"
+#include "tests/testing/counted_allocations.h"
 #include "tests/testing/model_builder.h"
 #include "tests/testing/random_floats.h"
 
@@ -133,6 +134,34 @@ TEST_F(DistinctRowsTest, VectorsInPlaceOfTokensAreNotCompared) {
   const ModelWeights weights = Pack(Config("encoder", "learned"));
   EXPECT_EQ(Found(weights, Ids(30, {1})), 1u);
   EXPECT_EQ(Found(weights, Ids(30, {1}), {}, 17), 0u);
+}
+
+// How many differ changes from step to step: only larger batches allocate.
+TEST_F(DistinctRowsTest, BatchesOfOneSizeAllocateOnce) {
+  const ModelWeights weights = Pack(Config("encoder", "learned"));
+  const AffineMap& map = weights.encoder->layers[0].self_attention.key;
+  const size_t rows = 40, d = weights.config.hidden_size;
+  const std::vector<float> x(rows * d, 0.5f);
+  std::vector<float> out(rows * map.weight.outer());
+  DistinctRows distinct;
+  std::vector<SequenceInput> inputs(rows);
+  std::vector<RowRange> ranges;
+  const std::vector<int32_t> ids = {0, 1, 2, 3, 4, 5, 6, 7, 8};
+  for (size_t s = 0; s < rows; ++s) ranges.push_back({s, 1, 0});
+  for (size_t different : {1, 3, 9}) {
+    for (size_t s = 0; s < rows; ++s) inputs[s].ids = {&ids[s % different], 1};
+    Evaluation evaluation(weights.config, *AvailableKernelSets()[0], *pool_, workspace_, nullptr, go_on_);
+    evaluation.Begin("encoder", ranges);
+    const size_t before = testing::CountedAllocations();
+    distinct.Find(evaluation, weights.config.input, inputs);
+    ASSERT_EQ(distinct.size(), different);
+    distinct.Apply(evaluation, map, {x.data(), rows, d}, {out.data(), rows, map.weight.outer()});
+    if (different == 1) {
+      EXPECT_GT(testing::CountedAllocations(), before) << "the counter sees nothing";
+    } else {
+      EXPECT_EQ(testing::CountedAllocations(), before) << different;
+    }
+  }
 }
 
 TEST_F(DistinctRowsTest, BatchesGiveTheNumbersOfTheirSequences) {

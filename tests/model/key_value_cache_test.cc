@@ -5,6 +5,7 @@
 #include <random>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "tests/testing/random_floats.h"
 
@@ -32,13 +33,13 @@ float Expected(int token, size_t layer, size_t column) {
 
 class KeyValueCacheTest : public ::testing::Test {
  protected:
-  static constexpr KeyValueShape kShape = {2, 3, 20};  // head_dim: a panel of 32 with a tail
+  KeyValueShape shape_ = {2, 3, 20};  // head_dim: a panel of 32 with a tail
 
   void Grow(Sequence& sequence, size_t count) {
     sequence.actual.Grow(count);
     for (size_t t = 0; t < count; ++t) sequence.tokens.push_back(next_++ % 4096);
-    const size_t width = kShape.heads * kShape.head_dim;
-    for (size_t layer = 0; layer < kShape.layers; ++layer) {
+    const size_t width = shape_.heads * shape_.head_dim;
+    for (size_t layer = 0; layer < shape_.layers; ++layer) {
       std::vector<float> keys, values;
       for (size_t t = sequence.tokens.size() - count; t < sequence.tokens.size(); ++t) {
         for (size_t c = 0; c < width; ++c) {
@@ -46,27 +47,27 @@ class KeyValueCacheTest : public ::testing::Test {
           values.push_back(-keys.back());
         }
       }
-      for (size_t head = 0; head < kShape.heads; ++head) {
+      for (size_t head = 0; head < shape_.heads; ++head) {
         sequence.actual.Store(layer, head, {keys.data(), count, width}, {values.data(), count, width});
       }
     }
   }
 
-  static void ExpectHead(const KeyValueView& chunk, size_t layer, size_t head, absl::Span<const int> tokens) {
+  void ExpectHead(const KeyValueView& chunk, size_t layer, size_t head, absl::Span<const int> tokens) const {
     const bool blocks = chunk.layout == KeyValueLayout::kTokenBlocks;
     const TokenBlocks layout = chunk.token_blocks();
     PackedView keys, values;
     if (!blocks) {
       keys = chunk.Keys(layer, head, tokens.size());
       values = chunk.Values(layer, head, tokens.size());
-      ASSERT_EQ(keys.inner, kShape.head_dim);
+      ASSERT_EQ(keys.inner, shape_.head_dim);
       ASSERT_EQ(keys.outer, tokens.size());
       ASSERT_EQ(values.inner, tokens.size());
-      ASSERT_EQ(values.outer, kShape.head_dim);
+      ASSERT_EQ(values.outer, shape_.head_dim);
     }
     for (size_t t = 0; t < tokens.size(); ++t) {
-      for (size_t k = 0; k < kShape.head_dim; ++k) {
-        const float expected = Expected(tokens[t], layer, head * kShape.head_dim + k);
+      for (size_t k = 0; k < shape_.head_dim; ++k) {
+        const float expected = Expected(tokens[t], layer, head * shape_.head_dim + k);
         const float key =
             blocks ? chunk.Blocks(layer)[layout.KeyAt(t, head) + k * kLaneBlock] : At(keys, k, t);
         const float value = blocks ? chunk.Blocks(layer)[layout.ValueAt(t, head) + k] : At(values, t, k);
@@ -76,7 +77,7 @@ class KeyValueCacheTest : public ::testing::Test {
     }
   }
 
-  static void ExpectContents(const Sequence& sequence) {
+  void ExpectContents(const Sequence& sequence) const {
     const KeyValues& actual = sequence.actual;
     ASSERT_EQ(actual.length(), sequence.tokens.size());
     ASSERT_GE(actual.capacity(), actual.length());
@@ -85,8 +86,8 @@ class KeyValueCacheTest : public ::testing::Test {
       ASSERT_EQ(actual.first_token(i), token);
       ASSERT_EQ(token % 16, 0u);
       const size_t count = std::min(actual.chunk(i).capacity, actual.length() - token);
-      for (size_t layer = 0; layer < kShape.layers; ++layer) {
-        for (size_t head = 0; head < kShape.heads; ++head) {
+      for (size_t layer = 0; layer < shape_.layers; ++layer) {
+        for (size_t head = 0; head < shape_.heads; ++head) {
           ASSERT_NO_FATAL_FAILURE(
               ExpectHead(actual.chunk(i), layer, head, {sequence.tokens.data() + token, count}));
         }
@@ -100,9 +101,24 @@ class KeyValueCacheTest : public ::testing::Test {
   int next_ = 0;
 };
 
+// Heads that share lines by one, two and four; values of one panel and of two.
+class KeyValueShapesTest : public KeyValueCacheTest, public ::testing::WithParamInterface<KeyValueShape> {
+ protected:
+  KeyValueShapesTest() { shape_ = GetParam(); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Shapes, KeyValueShapesTest,
+                         ::testing::Values(KeyValueShape{2, 3, 20}, KeyValueShape{1, 1, 5},
+                                           KeyValueShape{2, 2, 16}, KeyValueShape{3, 4, 20},
+                                           KeyValueShape{1, 6, 80}),
+                         [](const auto& info) {
+                           return absl::StrCat(info.param.layers, "_layers_", info.param.heads, "_heads_",
+                                               info.param.head_dim);
+                         });
+
 // Chunks grow with a sequence that is not to be copied, and hold at most as much as is before them.
 TEST_F(KeyValueCacheTest, LargerChunksForOneSequence) {
-  Sequence sequence = {KeyValues(&pool_, kShape, 16, KeyValues::kMaxChunkTokens), {}};
+  Sequence sequence = {KeyValues(&pool_, shape_, 16, KeyValues::kMaxChunkTokens), {}};
   Grow(sequence, 1);
   while (sequence.tokens.size() < 1200) Grow(sequence, sequence.tokens.size() % 7 + 1);
   ExpectContents(sequence);
@@ -115,10 +131,10 @@ TEST_F(KeyValueCacheTest, LargerChunksForOneSequence) {
 }
 
 // Token blocks stay alone while they can, then panels take their place.
-TEST_F(KeyValueCacheTest, TokenBlocksWiden) {
-  for (size_t first : {1, 5, 16, 64}) {
+TEST_P(KeyValueShapesTest, TokenBlocksWiden) {
+  for (size_t first : {1, 5, 16, 20, 64}) {
     for (size_t step : {1, 3, 40}) {
-      Sequence sequence = {KeyValues(&pool_, kShape, first, kChunk, KeyValueLayout::kTokenBlocks), {}};
+      Sequence sequence = {KeyValues(&pool_, shape_, first, kChunk, KeyValueLayout::kTokenBlocks), {}};
       while (sequence.tokens.size() < 150) {
         Grow(sequence, step);
         ASSERT_NO_FATAL_FAILURE(ExpectContents(sequence)) << "first " << first << " step " << step;
@@ -138,15 +154,15 @@ TEST_F(KeyValueCacheTest, TokenBlocksWiden) {
 }
 
 // All heads of a token are stored as one by one.
-TEST_F(KeyValueCacheTest, StoresWholeTokens) {
+TEST_P(KeyValueShapesTest, StoresWholeTokens) {
   for (KeyValueLayout layout : {KeyValueLayout::kPanels, KeyValueLayout::kTokenBlocks}) {
-    KeyValues actual(&pool_, kShape, 20, kChunk, layout);
+    KeyValues actual(&pool_, shape_, 20, kChunk, layout);
     actual.Grow(20);
-    const size_t width = kShape.heads * kShape.head_dim;
+    const size_t width = shape_.heads * shape_.head_dim;
     std::vector<int> tokens;
     for (int t = 0; t < 20; ++t) {
       tokens.push_back(t);
-      for (size_t layer = 0; layer < kShape.layers; ++layer) {
+      for (size_t layer = 0; layer < shape_.layers; ++layer) {
         std::vector<float> keys, values;
         for (size_t c = 0; c < width; ++c) {
           keys.push_back(Expected(t, layer, c));
@@ -155,15 +171,16 @@ TEST_F(KeyValueCacheTest, StoresWholeTokens) {
         actual.chunk(0).StoreToken(layer, static_cast<size_t>(t), keys.data(), values.data());
       }
     }
-    for (size_t head = 0; head < kShape.heads; ++head) ExpectHead(actual.chunk(0), 1, head, tokens);
+    for (size_t head = 0; head < shape_.heads; ++head)
+      ExpectHead(actual.chunk(0), shape_.layers - 1, head, tokens);
   }
 }
 
-TEST_F(KeyValueCacheTest, EveryLengthAndFirstChunk) {
+TEST_P(KeyValueShapesTest, EveryLengthAndFirstChunk) {
   for (size_t first : {1, 16, 17, 32, 64, 65, 100, 129}) {
     for (size_t prompt : {size_t{1}, first - 1, first, first + 1, first + kChunk, first + 2 * kChunk + 1}) {
       if (prompt == 0) continue;
-      Sequence sequence = {KeyValues(&pool_, kShape, first), {}};
+      Sequence sequence = {KeyValues(&pool_, shape_, first), {}};
       Grow(sequence, prompt);
       ASSERT_NO_FATAL_FAILURE(ExpectContents(sequence));
       for (size_t step = 0; step < kChunk + 3; ++step) Grow(sequence, 1);
@@ -174,11 +191,11 @@ TEST_F(KeyValueCacheTest, EveryLengthAndFirstChunk) {
 }
 
 // What a beam search does, at random: copies part ways, and none sees what another wrote.
-TEST_F(KeyValueCacheTest, CopiesPartWays) {
+TEST_P(KeyValueShapesTest, CopiesPartWays) {
   std::mt19937_64 random(testing::TestSeed());
   const auto fresh = [&] {
     const bool blocks = random() % 2 == 0;
-    return Sequence{KeyValues(&pool_, kShape, blocks ? 16 : 32, kChunk,
+    return Sequence{KeyValues(&pool_, shape_, blocks ? 16 : 32, kChunk,
                               blocks ? KeyValueLayout::kTokenBlocks : KeyValueLayout::kPanels),
                     {}};
   };
@@ -201,9 +218,9 @@ TEST_F(KeyValueCacheTest, CopiesPartWays) {
 
 // Copies cost nothing; a token more of each costs every copy but one a last chunk, whatever lies before.
 TEST_F(KeyValueCacheTest, CopiesShareAllButTheirTails) {
-  const size_t chunk = KeyValueChunk::Bytes(kShape, KeyValueLayout::kPanels, kChunk);
+  const size_t chunk = KeyValueChunk::Bytes(shape_, KeyValueLayout::kPanels, kChunk);
   for (size_t chunks : {1, 5, 20}) {
-    Sequence root = {KeyValues(&pool_, kShape, kChunk), {}};
+    Sequence root = {KeyValues(&pool_, shape_, kChunk), {}};
     Grow(root, chunks * kChunk + 7);
     const size_t alone = pool_.used_bytes();
     EXPECT_EQ(alone, (chunks + 1) * chunk);
@@ -219,25 +236,25 @@ TEST_F(KeyValueCacheTest, CopiesShareAllButTheirTails) {
 }
 
 TEST_F(KeyValueCacheTest, UnusedChunksAreTakenAgainAndBounded) {
-  const size_t chunk = KeyValueChunk::Bytes(kShape, KeyValueLayout::kPanels, kChunk);
+  const size_t chunk = KeyValueChunk::Bytes(shape_, KeyValueLayout::kPanels, kChunk);
   const KeyValueView* first = nullptr;
   {
-    KeyValues keys(&pool_, kShape, kChunk);
+    KeyValues keys(&pool_, shape_, kChunk);
     keys.Grow(1);
     first = &keys.chunk(0);
   }
   EXPECT_EQ(pool_.kept_bytes(), chunk);
   {
-    KeyValues other_size(&pool_, kShape, 2 * kChunk), other_shape(&pool_, {1, 3, 20}, kChunk);
+    KeyValues other_size(&pool_, shape_, 2 * kChunk), other_shape(&pool_, {1, 3, 20}, kChunk);
     other_size.Grow(1);
     other_shape.Grow(1);
     EXPECT_EQ(pool_.kept_bytes(), chunk);
-    KeyValues keys(&pool_, kShape, kChunk);
+    KeyValues keys(&pool_, shape_, kChunk);
     keys.Grow(1);
     EXPECT_EQ(&keys.chunk(0), first);
     EXPECT_EQ(pool_.kept_bytes(), 0u);
     // More than is ever kept, by bytes.
-    KeyValues many(&pool_, kShape, kChunk);
+    KeyValues many(&pool_, shape_, kChunk);
     many.Grow((KeyValuePool::kMaxKeptBytes / chunk + 10) * kChunk);
   }
   EXPECT_EQ(pool_.used_bytes(), 0u);
@@ -256,15 +273,15 @@ TEST_F(KeyValueCacheTest, UnusedChunksAreTakenAgainAndBounded) {
 // The encoder's slots: one chunk, whose memory is kept while it is large enough.
 TEST_F(KeyValueCacheTest, PreparedIsOneChunk) {
   KeyValues keys;
-  keys.Prepare(&pool_, kShape, 200);
+  keys.Prepare(&pool_, shape_, 200);
   keys.Grow(200);
   const KeyValueView* const chunk = &keys.chunk(0);
   EXPECT_EQ(keys.chunks(), 1u);
-  keys.Prepare(&pool_, kShape, 90);
+  keys.Prepare(&pool_, shape_, 90);
   EXPECT_EQ(keys.length(), 0u);
   keys.Grow(90);
   EXPECT_EQ(&keys.chunk(0), chunk);
-  keys.Prepare(&pool_, kShape, 1000);
+  keys.Prepare(&pool_, shape_, 1000);
   keys.Grow(1000);
   EXPECT_EQ(keys.chunks(), 1u);
   EXPECT_GE(keys.capacity(), 1000u);
@@ -273,45 +290,48 @@ TEST_F(KeyValueCacheTest, PreparedIsOneChunk) {
 }
 
 // What admission charges is never less than what a search holds.
-TEST_F(KeyValueCacheTest, BytesForGenerationIsAnUpperBound) {
+TEST_P(KeyValueShapesTest, BytesForGenerationIsAnUpperBound) {
   std::mt19937_64 random(testing::TestSeed());
   ModelConfig config;
-  config.num_decoder_layers = kShape.layers;
-  config.num_attention_heads = kShape.heads;
-  config.head_dim = kShape.head_dim;
-  config.attention_activation = AttentionActivation::kRelu;
-  for (size_t prompt : {1, 15, 31, 32, 33, 47, 48, 64, 100, 130}) {
-    for (size_t width : {1, 2, 5}) {
-      for (size_t memory_tokens : {0, 21, 70}) {
-        const size_t steps = 1 + random() % 150;
-        std::shared_ptr<KeyValues> memory;
-        if (memory_tokens != 0) {
-          memory = std::make_shared<KeyValues>(&pool_, kShape, memory_tokens, kChunk,
-                                               KeyValueCache::MemoryLayout(config, memory_tokens));
-          memory->Grow(memory_tokens);
-        }
-        const size_t bound = KeyValueCache::BytesForGeneration(config, prompt, steps, memory_tokens, width);
-        std::vector<KeyValueCache> beams = {
-            KeyValueCache::ForGeneration(&pool_, config, prompt, width, std::move(memory))};
-        size_t most = 0;
-        const auto grow = [&](KeyValueCache& beam, size_t count) {
-          beam.own.Grow(count);
-          most = std::max(most, pool_.used_bytes());
-        };
-        grow(beams[0], prompt);
-        for (size_t step = 1; step < steps; ++step) {
-          std::vector<KeyValueCache> children;
-          // All from different parents, or few that part at once.
-          for (size_t i = 0; i < width; ++i) {
-            children.push_back(beams[random() % 3 == 0 ? random() % beams.size() : i % beams.size()]);
+  config.num_decoder_layers = shape_.layers;
+  config.num_attention_heads = shape_.heads;
+  config.head_dim = shape_.head_dim;
+  for (const AttentionActivation activation : {AttentionActivation::kRelu, AttentionActivation::kSoftmax}) {
+    config.attention_activation = activation;
+    for (size_t prompt : {1, 15, 31, 32, 33, 47, 48, 64, 100, 130}) {
+      for (size_t width : {1, 2, 5}) {
+        for (size_t memory_tokens : {0, 21, 70}) {
+          const size_t steps = 1 + random() % 150;
+          std::shared_ptr<KeyValues> memory;
+          if (memory_tokens != 0) {
+            memory = std::make_shared<KeyValues>(&pool_, shape_, memory_tokens, kChunk,
+                                                 KeyValueCache::MemoryLayout(config, memory_tokens));
+            memory->Grow(memory_tokens);
           }
-          beams = std::move(children);
-          for (KeyValueCache& beam : beams) grow(beam, 1);
+          const size_t bound = KeyValueCache::BytesForGeneration(config, prompt, steps, memory_tokens, width);
+          std::vector<KeyValueCache> beams = {
+              KeyValueCache::ForGeneration(&pool_, config, prompt, width, std::move(memory))};
+          size_t most = 0;
+          const auto grow = [&](KeyValueCache& beam, size_t count) {
+            beam.own.Grow(count);
+            most = std::max(most, pool_.used_bytes());
+          };
+          grow(beams[0], prompt);
+          for (size_t step = 1; step < steps; ++step) {
+            std::vector<KeyValueCache> children;
+            // All from different parents, or few that part at once.
+            for (size_t i = 0; i < width; ++i) {
+              children.push_back(beams[random() % 3 == 0 ? random() % beams.size() : i % beams.size()]);
+            }
+            beams = std::move(children);
+            for (KeyValueCache& beam : beams) grow(beam, 1);
+          }
+          EXPECT_LE(most, bound) << "prompt " << prompt << " steps " << steps << " width " << width;
+          // And not far above where nothing is shared.
+          EXPECT_LE(bound,
+                    most + (width + 1) * (KeyValueChunk::Bytes(shape_, KeyValueLayout::kPanels, kChunk) *
+                                          (steps / kChunk + 2)));
         }
-        EXPECT_LE(most, bound) << "prompt " << prompt << " steps " << steps << " width " << width;
-        // And not far above where nothing is shared.
-        EXPECT_LE(bound, most + (width + 1) * (KeyValueChunk::Bytes(kShape, KeyValueLayout::kPanels, kChunk) *
-                                               (steps / kChunk + 2)));
       }
     }
   }

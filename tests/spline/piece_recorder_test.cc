@@ -4,6 +4,7 @@
 
 #include <limits>
 #include <string>
+#include <vector>
 
 namespace splineserve {
 namespace {
@@ -70,6 +71,67 @@ TEST(PieceRecorderTest, HashesGroupsInOrderAndListsThem) {
     EXPECT_EQ(piece.groups[2].width, 9u);
     EXPECT_EQ(piece.groups[4].width, 11u);
   }
+}
+
+// All heads of an attention at once are its heads one by one.
+TEST(PieceRecorderTest, HeadsTogetherAreHeadsOneByOne) {
+  PieceOptions none, bits;
+  bits.detail = PieceDetail::kBits;
+  bits.margins = true;
+  PieceRecorder apart(TinyConfig(), PieceRecorder::Stack::kDecoder),
+      together(TinyConfig(), PieceRecorder::Stack::kDecoder);
+  for (PieceRecorder* recorder : {&apart, &together}) {
+    recorder->AddSequence(none, 0, 2, 0, 5);
+    recorder->AddSequence(bits, 6, 3, 0, 9);
+  }
+  std::vector<uint8_t*> heads(2);
+  EXPECT_FALSE(together.BitsOfHeads({0, 0, 0, Site::kSelfAttention, 0, 1}, absl::MakeSpan(heads)));
+  FillDecoder(apart, 1, 6, 3, 9);
+  uint8_t next = 1;
+  for (size_t t = 0; t < 3; ++t) {
+    for (size_t layer = 0; layer < 2; ++layer) {
+      for (const Site site : {Site::kSelfAttention, Site::kCrossAttention}) {
+        const size_t width = site == Site::kSelfAttention ? 6 + t + 1 : 9;
+        const GateGroupRef first{1, 6 + t, layer, site, 0, width};
+        ASSERT_TRUE(together.BitsOfHeads(first, absl::MakeSpan(heads)));
+        std::vector<GateRow> rows;
+        for (uint8_t* const head : heads) {
+          for (size_t b = 0; b < (width + 7) / 8; ++b) head[b] = next++;
+          rows.push_back({next, static_cast<float>(next), true});
+        }
+        together.RecordHeads(first, rows);
+      }
+      const GateGroupRef units{1, 6 + t, layer, Site::kFeedForward, 0, 11};
+      uint8_t* const unit_bits = together.Bits(units);
+      for (size_t b = 0; b < 2; ++b) unit_bits[b] = next++;
+      together.Record(units, {next, static_cast<float>(next), true});
+    }
+  }
+  for (size_t t = 0; t < 3; ++t) {
+    const TokenPiece a = apart.Take(1, t), b = together.Take(1, t);
+    EXPECT_EQ(a.id, b.id);
+    ASSERT_EQ(a.groups.size(), b.groups.size());
+    for (size_t g = 0; g < a.groups.size(); ++g) {
+      EXPECT_EQ(a.groups[g].bits, b.groups[g].bits) << g;
+      EXPECT_EQ(a.groups[g].open, b.groups[g].open) << g;
+      EXPECT_EQ(a.groups[g].margin, b.groups[g].margin) << g;
+    }
+  }
+}
+
+TEST(PieceLayoutTest, GroupsOneAfterAnotherAreThoseByIndex) {
+  const PieceLayout layout(TinyConfig(), PieceLayout::Stack::kDecoder);
+  const PieceLayout::Widths widths = layout.WidthsOf(6, 0, 9);
+  size_t index = 0;
+  layout.ForGroups(widths, [&](const PieceLayout::Group& group) {
+    EXPECT_EQ(layout.Index(group.layer, group.site, group.head), index);
+    const PieceLayout::Group at = layout.At(index++, widths);
+    EXPECT_EQ(group.layer, at.layer);
+    EXPECT_EQ(group.site, at.site);
+    EXPECT_EQ(group.head, at.head);
+    EXPECT_EQ(group.width, at.width);
+  });
+  EXPECT_EQ(index, layout.groups());
 }
 
 TEST(PieceRecorderTest, FiltersListGroupsButNeverChangeIds) {

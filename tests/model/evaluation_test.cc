@@ -1,0 +1,106 @@
+// Maps of the same rows in one parallel section: the numbers and the faults of one map after another.
+#include "core/model/evaluation.h"
+
+#include <algorithm>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/model/weights.h"
+#include "gtest/gtest.h"
+#include "tests/testing/bits_equal.h"
+#include "tests/testing/random_floats.h"
+
+namespace splineserve {
+namespace {
+
+constexpr size_t kInner = 70, kOuter = 90;
+
+// A map whose column `column` multiplies by numbers that overflow where the input there is large.
+AffineMap Map(testing::RandomFloats& random, size_t column) {
+  std::vector<float> w = random.Vector(kOuter * kInner, testing::Values::kNormal);
+  for (size_t n = 0; n < kOuter; ++n) w[n * kInner + column] = 1e20f;
+  AffineMap map;
+  map.weight = PackedMatrix::FromRows({w.data(), kOuter, kInner});
+  return map;
+}
+
+class EvaluationTest : public ::testing::Test {
+ protected:
+  // Runs both maps over `rows` rows of one sequence, in which each map overflows at the rows given; returns
+  // the sequence's status.
+  absl::Status Project(size_t threads, size_t rows, const std::vector<size_t>& first_overflows,
+                       const std::vector<size_t>& second_overflows) {
+    std::vector<float> x = random_.Vector(rows * kInner, testing::Values::kNormal);
+    for (size_t r = 0; r < rows; ++r) x[r * kInner] = x[r * kInner + 1] = 0;
+    for (size_t r : first_overflows) x[r * kInner] = 1e30f;
+    for (size_t r : second_overflows) x[r * kInner + 1] = 1e30f;
+    const std::unique_ptr<ThreadPool> pool = *ThreadPool::Create(threads);
+    const MatrixView<const float> input(x.data(), rows, kInner);
+    std::vector<std::vector<float>> out(4, std::vector<float>(rows * kOuter));
+    const auto view = [&](size_t i) { return MatrixView<float>(out[i].data(), rows, kOuter); };
+    Workspace workspace;
+    Evaluation evaluation(config_, *AvailableKernelSets()[0], *pool, workspace, nullptr, go_on_);
+    const RowRange range = {0, rows, 3};
+    evaluation.Begin("encoder", {&range, 1});
+    evaluation.Project({{&first_, view(0), "a key"}, {&second_, view(1), "a value"}}, input, 1);
+    evaluation.Apply(first_, input, view(2));
+    evaluation.Apply(second_, input, view(3));
+    EXPECT_TRUE(testing::BitsEqual(out[0].data(), out[2].data(), rows * kOuter));
+    EXPECT_TRUE(testing::BitsEqual(out[1].data(), out[3].data(), rows * kOuter));
+    return evaluation.statuses()[0];
+  }
+
+  static std::string Fault(const std::string& what, size_t token) {
+    return "encoder layer 1, token " + std::to_string(token) + ": " + what +
+           " overflowed float32: expected finite numbers, found infinity or NaN";
+  }
+
+  testing::RandomFloats random_{testing::TestSeed()};
+  const AffineMap first_ = Map(random_, 0), second_ = Map(random_, 1);
+  const ModelConfig config_;
+  const std::function<bool()> go_on_ = [] { return true; };
+};
+
+TEST_F(EvaluationTest, ProjectionsAreThoseOfOneMapAfterAnother) {
+  for (size_t threads : {1, 2, 3}) {
+    for (size_t rows : {1, 7, 30, 80, 200}) {
+      SCOPED_TRACE(std::to_string(threads) + " threads, " + std::to_string(rows) + " rows");
+      EXPECT_TRUE(Project(threads, rows, {}, {}).ok());
+      const size_t last = rows - 1, middle = rows / 2;
+      EXPECT_EQ(Project(threads, rows, {}, {last}).message(), Fault("a value", 3 + last));
+      // The first map's fault counts, wherever the second's are.
+      EXPECT_EQ(Project(threads, rows, {last}, {0, middle}).message(), Fault("a key", 3 + last));
+      EXPECT_EQ(Project(threads, rows, {last, middle}, {0}).message(), Fault("a key", 3 + middle));
+    }
+  }
+}
+
+TEST_F(EvaluationTest, WhatIsCheckedAndAppliedIsNamedAsInput) {
+  for (size_t threads : {1, 2}) {
+    for (size_t rows : {5, 120}) {
+      std::vector<float> x = random_.Vector(rows * kInner, testing::Values::kNormal);
+      for (size_t r = 0; r < rows; ++r) x[r * kInner] = 0;
+      const std::unique_ptr<ThreadPool> pool = *ThreadPool::Create(threads);
+      const MatrixView<const float> input(x.data(), rows, kInner);
+      std::vector<float> out(rows * kOuter), expected(rows * kOuter);
+      Workspace workspace;
+      Evaluation evaluation(config_, *AvailableKernelSets()[0], *pool, workspace, nullptr, go_on_);
+      const RowRange range = {0, rows, 0};
+      evaluation.Begin("encoder", {&range, 1});
+      evaluation.CheckAndApply(input, "an attention output", 1, first_, {out.data(), rows, kOuter});
+      evaluation.Apply(first_, input, {expected.data(), rows, kOuter});
+      EXPECT_TRUE(evaluation.statuses()[0].ok());
+      EXPECT_TRUE(testing::BitsEqual(out.data(), expected.data(), out.size()));
+      x[(rows - 1) * kInner + 9] = std::numeric_limits<float>::infinity();
+      evaluation.CheckAndApply(input, "an attention output", 1, first_, {out.data(), rows, kOuter});
+      EXPECT_EQ(evaluation.statuses()[0].message(), Fault("an attention output", rows - 1));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace splineserve
