@@ -171,8 +171,16 @@ TEST_P(KeyValueShapesTest, StoresWholeTokens) {
         actual.chunk(0).StoreToken(layer, static_cast<size_t>(t), keys.data(), values.data());
       }
     }
-    for (size_t head = 0; head < shape_.heads; ++head)
-      ExpectHead(actual.chunk(0), shape_.layers - 1, head, tokens);
+    // And copied from either layout to the other, and to the same with another capacity.
+    for (KeyValueLayout other : {KeyValueLayout::kPanels, KeyValueLayout::kTokenBlocks}) {
+      KeyValues copy(&pool_, shape_, 40, kChunk, other);
+      copy.Grow(20);
+      copy.chunk(0).CopyFirst(actual.chunk(0), 20);
+      for (size_t head = 0; head < shape_.heads; ++head) {
+        ExpectHead(actual.chunk(0), shape_.layers - 1, head, tokens);
+        ExpectHead(copy.chunk(0), shape_.layers - 1, head, tokens);
+      }
+    }
   }
 }
 
