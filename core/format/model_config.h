@@ -26,12 +26,12 @@ enum class InputKind { kTokens, kVectors };
 enum class Positions { kNone, kLearned, kSinusoidal };
 enum class HeadKind { kNone, kLinear };
 enum class Pooling { kNone, kMean, kFirst };
+enum class VocabularySplit { kCharacters, kWhitespace };
 
 // Whether scores pass gates.
 inline bool IsGated(AttentionActivation activation) {
   return activation == AttentionActivation::kRelu || activation == AttentionActivation::kRelu2;
 }
-enum class VocabularySplit { kCharacters, kWhitespace };
 
 // The words that config.json uses for the values, e.g. "encoder_decoder", "gelu_tanh".
 std::string_view Name(Architecture value);

@@ -100,13 +100,16 @@ void Evaluation::Split(size_t rows, size_t inner, size_t panels, size_t panel_wi
   });
 }
 
-void Evaluation::ApplyToRows(const AffineMap& map, MatrixView<const float> x, size_t first, size_t count,
-                             MatrixView<float> out) const {
+void Evaluation::ApplyPart(const AffineMap& map, MatrixView<const float> x, const Part& part,
+                           MatrixView<float> out) const {
   const PackedView w = map.weight.view();
-  const size_t pass = RowsPerPass(count, w.inner);
-  for (size_t row = first, end = first + count; row < end; row += pass) {
-    kernels.product(x.row(row), x.stride, std::min(pass, end - row), w, map.bias_or_null(), 1.0f,
-                    out.row(row), out.stride);
+  const float* const bias = map.bias_or_null();
+  const size_t column = part.first_panel * w.panel_width;
+  const PackedView panels = w.Panels(part.first_panel, part.panels);
+  const size_t pass = RowsPerPass(part.rows, w.inner);
+  for (size_t row = part.first_row, end = row + part.rows; row < end; row += pass) {
+    kernels.product(x.row(row), x.stride, std::min(pass, end - row), panels,
+                    bias == nullptr ? nullptr : bias + column, 1.0f, out.row(row) + column, out.stride);
   }
 }
 
@@ -125,8 +128,10 @@ void Evaluation::Project(absl::Span<const Projection> projections, MatrixView<co
   const uint64_t first_stage = stage_ + 1;
   stage_ += projections.size();
   ForShares(x.rows, [&](size_t first, size_t count) {
-    for (const Projection& projection : projections)
-      ApplyToRows(*projection.map, x, first, count, projection.out);
+    for (const Projection& projection : projections) {
+      ApplyPart(*projection.map, x, {first, count, 0, projection.map->weight.view().panels()},
+                projection.out);
+    }
     for (size_t i = 0; i < projections.size(); ++i) {
       CheckRows(projections[i].out, first, count, first_stage + i, projections[i].what, layer);
     }
@@ -143,26 +148,19 @@ void Evaluation::CheckAndApply(MatrixView<const float> x, std::string_view what,
   NextStage();
   ForShares(x.rows, [&](size_t first, size_t count) {
     CheckRows(x, first, count, stage_, what, layer);
-    ApplyToRows(map, x, first, count, out);
+    ApplyPart(map, x, {first, count, 0, map.weight.view().panels()}, out);
   });
 }
 
 void Evaluation::Apply(const AffineMap& map, MatrixView<const float> x, MatrixView<float> out) {
-  const float* const bias = map.bias_or_null();
   if (map.low_precision.empty()) {
     const PackedView w = map.weight.view();
-    Split(x.rows, w.inner, w.panels(), w.panel_width, [&](const Part& part) {
-      const size_t column = part.first_panel * w.panel_width;
-      const PackedView panels = w.Panels(part.first_panel, part.panels);
-      const size_t pass = RowsPerPass(part.rows, w.inner);
-      for (size_t row = part.first_row, end = row + part.rows; row < end; row += pass) {
-        kernels.product(x.row(row), x.stride, std::min(pass, end - row), panels,
-                        bias == nullptr ? nullptr : bias + column, 1.0f, out.row(row) + column, out.stride);
-      }
-    });
+    Split(x.rows, w.inner, w.panels(), w.panel_width,
+          [&](const Part& part) { ApplyPart(map, x, part, out); });
     return;
   }
   const LowPrecisionView w = map.low_precision.view();
+  const float* const bias = map.bias_or_null();
   workspace.low_precision_words.EnsureSize(x.rows * w.inner_words);
   workspace.low_precision_scales.EnsureSize(x.rows);
   uint32_t* const words = workspace.low_precision_words.data();

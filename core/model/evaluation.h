@@ -237,9 +237,9 @@ class Evaluation {
   bool SplitsByRows(size_t rows, size_t work) const;
   // Calls body(first, count) for each thread's share of the rows.
   void ForShares(size_t rows, absl::FunctionRef<void(size_t first, size_t count)> body);
-  // Rows [first, first + count) of a product with float32 sums.
-  void ApplyToRows(const AffineMap& map, MatrixView<const float> x, size_t first, size_t count,
-                   MatrixView<float> out) const;
+  // One part of a product with float32 sums.
+  void ApplyPart(const AffineMap& map, MatrixView<const float> x, const Part& part,
+                 MatrixView<float> out) const;
   void CheckRows(MatrixView<const float> x, size_t first, size_t count, uint64_t stage, std::string_view what,
                  int layer);
   void Fail(size_t sequence, size_t position, uint64_t stage, std::string_view what, int layer);

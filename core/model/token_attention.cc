@@ -60,7 +60,8 @@ void AttendToken(Evaluation& evaluation, const AttentionStage& stage, const Toke
   const size_t tokens = keys.tokens;
   GateSink* const sink = evaluation.gates;
   const size_t position = range.position + row;
-  GateGroupRef group = {sequence, position, static_cast<size_t>(stage.layer), stage.site, 0, tokens};
+  const GateGroupRef heads_gates = {sequence,   position, static_cast<size_t>(stage.layer),
+                                    stage.site, 0,        tokens};
 
   TokenAttention attention;
   attention.query = query.row(range.first + row);
@@ -75,7 +76,7 @@ void AttendToken(Evaluation& evaluation, const AttentionStage& stage, const Toke
   if (sink != nullptr) {
     attention.want_margin = sink->WantsMargin(sequence);
     scratch.bits.resize(heads);
-    if (sink->BitsOfHeads(group, absl::MakeSpan(scratch.bits))) attention.bits = scratch.bits.data();
+    if (sink->BitsOfHeads(heads_gates, absl::MakeSpan(scratch.bits))) attention.bits = scratch.bits.data();
   }
   scratch.gates.resize(heads);
   float* const out = attended.row(range.first + row);
@@ -84,7 +85,7 @@ void AttendToken(Evaluation& evaluation, const AttentionStage& stage, const Toke
   for (const GateRow& gates : scratch.gates) {
     if (!gates.finite) evaluation.Fail(sequence, position, ScoreName(stage.site), stage.layer);
   }
-  if (attention.bits != nullptr) sink->RecordHeads(group, scratch.gates);
+  if (attention.bits != nullptr) sink->RecordHeads(heads_gates, scratch.gates);
   if (config.attention_normalizer == AttentionNormalizer::kVisible) {
     evaluation.kernels.divide(out, static_cast<float>(tokens), config.attention_size());
   }

@@ -101,14 +101,19 @@ void Gate(benchmark::State& state, const KernelSet* set, size_t n, bool bits, bo
   state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(n));
 }
 
-// One token of a generation: 4 heads of 32, as g2p has. All heads in one call, or each by itself as it was
-// before (a gated product, then a product with the values).
-void TokenAttentionOf(benchmark::State& state, const KernelSet* set, size_t tokens, bool one_call) {
+// One token of a generation: 4 heads of 32, as g2p has. All heads in one call, which reads closed keys'
+// values or does not, or each by itself as it was before (a gated product, then a product with the values).
+void TokenAttentionOf(benchmark::State& state, const KernelSet* set, size_t tokens, bool one_call,
+                      bool read_closed) {
   constexpr size_t kHeads = 4, kDim = 32, kCapacity = 64;
   const AlignedBuffer<float> query = Numbers(kHeads * kDim, 4),
                              memory = Numbers(kHeads * 2 * kDim * kCapacity, 5);
-  const TokenAttention attention = {
-      .query = query.data(), .blocks = memory.data(), .heads = kHeads, .head_dim = kDim, .tokens = tokens};
+  const TokenAttention attention = {.query = query.data(),
+                                    .blocks = memory.data(),
+                                    .heads = kHeads,
+                                    .head_dim = kDim,
+                                    .tokens = tokens,
+                                    .read_closed = read_closed};
   const PackedView all_keys = {memory.data(), kDim, tokens, PanelWidth(tokens), kDim * PanelWidth(tokens)};
   const PackedView all_values = {memory.data() + kDim * kCapacity, tokens, kDim, PanelWidth(kDim),
                                  kCapacity * PanelWidth(kDim)};
@@ -282,8 +287,11 @@ void Register() {
     }
     for (size_t tokens : {8, 16, 40}) {
       const std::string name = "token_attention/" + target + "/tokens:" + std::to_string(tokens);
-      benchmark::RegisterBenchmark((name + "/one_call").c_str(), TokenAttentionOf, set, tokens, true);
-      benchmark::RegisterBenchmark((name + "/head_by_head").c_str(), TokenAttentionOf, set, tokens, false);
+      benchmark::RegisterBenchmark((name + "/one_call").c_str(), TokenAttentionOf, set, tokens, true, false);
+      benchmark::RegisterBenchmark((name + "/one_call_that_reads_closed").c_str(), TokenAttentionOf, set,
+                                   tokens, true, true);
+      benchmark::RegisterBenchmark((name + "/head_by_head").c_str(), TokenAttentionOf, set, tokens, false,
+                                   false);
     }
     benchmark::RegisterBenchmark(("expand/" + target + "/bfloat16").c_str(), ExpandRow, set,
                                  WeightFormat::kBfloat16);
