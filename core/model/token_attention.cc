@@ -69,7 +69,9 @@ void AttendToken(Evaluation& evaluation, const AttentionStage& stage, const Toke
   attention.heads = heads;
   attention.head_dim = config.head_dim;
   attention.tokens = tokens;
-  // Of scratch only, which is in the cache, and which a value that is not finite would have failed before.
+  // Of scratch only, which is in the cache, and whose sequence a value that is not finite has failed. Which
+  // gates are open the processor cannot foresee: 8 tokens of d=128 or d=256, half of the gates open, in
+  // 1/1.01 of the time, 10 % open in as much.
   attention.read_closed = keys.view.data == scratch.token_keys.data();
   attention.scale = config.attention_scale;
   attention.square = config.attention_activation == AttentionActivation::kRelu2;
