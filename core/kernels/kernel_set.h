@@ -92,32 +92,41 @@ struct alignas(64) GateState {
   GateRow Summary(bool want_margin) const;
 };
 
-// The numbers above zero of several rows, as lists: what a sparse product reads. Row r's list starts at
-// index + r * stride and value + r * stride; its entries of columns [b, b + 1) * kOpenBlock are those from
-// starts[r * starts_stride + b] up to the next start.
-inline constexpr size_t kOpenBlock = 128;
-// A list's memory must have room for this many entries more than the row has numbers.
-inline constexpr size_t kOpenListSlack = 16;
-constexpr size_t OpenBlocks(size_t inner) { return inner == 0 ? 1 : (inner + kOpenBlock - 1) / kOpenBlock; }
-struct OpenLists {
-  const uint32_t* index = nullptr;
-  const float* value = nullptr;
-  size_t stride = 0;
-  const uint32_t* starts = nullptr;  // OpenBlocks(inner) + 1 a row
-  size_t starts_stride = 0;
+// The numbers above zero of several rows, as lists: what a sparse product reads. The columns are cut into
+// blocks, whose weights all rows use before any goes on to the next block: the entries of row r in block b,
+// columns [b, b + 1) << log2_block, are those of segments[b * rows + r], by ascending column.
+struct OpenSegment {
+  uint32_t begin = 0, end = 0;
 };
-// Where such lists are made.
+struct OpenLists {
+  const uint32_t* index = nullptr;  // the column of each entry
+  const float* value = nullptr;
+  const OpenSegment* segments = nullptr;  // of OpenBlocks(inner, log2_block) blocks
+  size_t rows = 0;                        // from one block's segments to the next's
+  size_t log2_block = 0;                  // at least kLeastLog2Block
+
+  // From row `first` on.
+  OpenLists Rows(size_t first) const { return {index, value, segments + first, rows, log2_block}; }
+};
+// A block is a whole number of panels.
+inline constexpr size_t kLeastLog2Block = 6;
+// Of a block that holds any row.
+inline constexpr size_t kWholeRowLog2Block = 32;
+constexpr size_t OpenBlocks(size_t inner, size_t log2_block) {
+  return inner == 0 ? 1 : ((inner - 1) >> log2_block) + 1;
+}
+// A list's memory must have room for this many entries more than it may get.
+inline constexpr size_t kOpenListSlack = 16;
+// Where a gated product makes such lists: row r's from entry r * row_stride on, block after block.
 struct OpenListRoom {
   uint32_t* index = nullptr;
   float* value = nullptr;
-  size_t stride = 0;
-  uint32_t* starts = nullptr;
-  size_t starts_stride = 0;
+  size_t row_stride = 0;
+  OpenSegment* segments = nullptr;
+  size_t rows = 0;
+  size_t log2_block = 0;
 
-  OpenLists Rows(size_t first) const {
-    return {index + first * stride, value + first * stride, stride, starts + first * starts_stride,
-            starts_stride};
-  }
+  OpenLists lists() const { return {index, value, segments, rows, log2_block}; }
 };
 
 // What a gated product does with its numbers.
@@ -130,8 +139,8 @@ struct GateSpec {
   // writes them.
   uint8_t* const* bits = nullptr;
   GateState* states = nullptr;  // one a row; added to
-  // Null, or where the numbers of every row's open gates are listed, in the layout of list_open (which leaves
-  // out squares that underflowed to zero); `w` is then the whole matrix, of one column at least.
+  // Null, or where the numbers of every row's open gates are listed, squares that underflowed to zero among
+  // them; `w` is then the whole matrix, of one column at least.
   const OpenListRoom* lists = nullptr;
 };
 
@@ -210,11 +219,9 @@ struct KernelSet {
   void (*gated_product)(const float* x, size_t x_stride, size_t rows, const PackedView& w, const float* bias,
                         float scale, const GateSpec& gates, float* out, size_t out_stride);
 
-  // Lists the numbers above zero of x[0..n), n <= inner: their places, ascending, and values, and where each
-  // block of columns starts (OpenBlocks(inner) + 1 entries). Returns how many there are. May write
-  // kOpenListSlack entries past the last.
-  size_t (*list_open)(const float* x, size_t n, size_t inner, uint32_t* index, float* value,
-                      uint32_t* starts);
+  // Lists the numbers above zero of x[0..n): their places plus `first`, ascending, and values. Returns how
+  // many there are. May write kOpenListSlack entries past the last.
+  size_t (*list_open)(const float* x, size_t n, size_t first, uint32_t* index, float* value);
 
   // The product with scale 1 of rows given by their lists: exactly what `product` returns for the full rows,
   // because fma(0, w, chain) = chain for finite w. Cost: the open entries, and 5 loads for each 4

@@ -51,53 +51,44 @@ HWY_INLINE size_t AppendOpen(FloatVector x, IntVector places, uint32_t* index, f
   return hn::CountTrue(d, open);
 }
 
-inline size_t ListOpen(const float* x, size_t n, size_t inner, uint32_t* index, float* value,
-                       uint32_t* starts) {
+inline size_t ListOpen(const float* x, size_t n, size_t first, uint32_t* index, float* value) {
   const FloatTag d;
   const IntTag di;
-  size_t count = 0;
-  const size_t blocks = OpenBlocks(inner);
   // Counted upward in a register: hn::Iota(di, i) for a variable i takes 16 scalar stores, five times as long
   // as all the rest.
-  IntVector places = hn::Iota(di, 0);
+  IntVector places = hn::Add(hn::Iota(di, 0), hn::Set(di, static_cast<int32_t>(first)));
   const IntVector step = hn::Set(di, static_cast<int32_t>(kLanes));
-  for (size_t b = 0; b < blocks; ++b) {
-    starts[b] = static_cast<uint32_t>(count);
-    size_t i = b * kOpenBlock;
-    const size_t end = HWY_MIN(n, i + kOpenBlock);
-    for (; i + kLanes <= end; i += kLanes) {
-      count += AppendOpen(hn::LoadU(d, x + i), places, index + count, value + count);
-      places = hn::Add(places, step);
-    }
-    if (i < end) count += AppendOpen(LoadFirst(x + i, end - i), places, index + count, value + count);
+  size_t count = 0, i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    count += AppendOpen(hn::LoadU(d, x + i), places, index + count, value + count);
+    places = hn::Add(places, step);
   }
-  starts[blocks] = static_cast<uint32_t>(count);
+  if (i < n) count += AppendOpen(LoadFirst(x + i, n - i), places, index + count, value + count);
   return count;
 }
 
 // Goes on with the list of `row`: V vectors of gated numbers, the columns from `column` on, a multiple of
-// kLanes; `open` are their gates. All columns before must have been listed.
+// kLanes; `open` are their gates. All columns before must have been listed. No tile crosses a block's end:
+// panels of several are 64 columns wide, which tiles divide.
 template <size_t V>
-HWY_INLINE void ListTileRow(const OpenListRoom& lists, size_t row, size_t column, const FloatVector (&x)[V],
+HWY_INLINE void ListTileRow(const OpenListRoom& room, size_t row, size_t column, const FloatVector (&x)[V],
                             const FloatMask (&open)[V]) {
   const IntTag di;
-  uint32_t* const index = lists.index + row * lists.stride;
-  float* const value = lists.value + row * lists.stride;
-  uint32_t* const starts = lists.starts + row * lists.starts_stride;
-  if (column == 0) starts[0] = 0;
-  size_t count = column == 0 ? 0 : starts[(column - 1) / kOpenBlock + 1];
+  const size_t block = column >> room.log2_block;
+  OpenSegment* const segment = room.segments + block * room.rows + row;
+  if (column == block << room.log2_block) {
+    segment->begin = block == 0 ? static_cast<uint32_t>(row * room.row_stride) : (segment - room.rows)->end;
+    segment->end = segment->begin;
+  }
+  size_t at = segment->end;
   IntVector places = hn::Add(hn::Iota(di, 0), hn::Set(di, static_cast<int32_t>(column)));
 #pragma GCC unroll 8
   for (size_t v = 0; v < V; ++v) {
-    Append(x[v], open[v], places, index + count, value + count);
+    Append(x[v], open[v], places, room.index + at, room.value + at);
     places = hn::Add(places, hn::Set(di, static_cast<int32_t>(kLanes)));
-    count += hn::CountTrue(FloatTag(), open[v]);
-    // The end of the columns' block, so far. Within a tile of 64 columns no block ends, but in one of 48 one
-    // may.
-    if (v + 1 == V || (V * kLanes != 64 && (column + (v + 1) * kLanes) % kOpenBlock == 0)) {
-      starts[(column + v * kLanes) / kOpenBlock + 1] = static_cast<uint32_t>(count);
-    }
+    at += hn::CountTrue(FloatTag(), open[v]);
   }
+  segment->end = static_cast<uint32_t>(at);
 }
 
 }  // namespace HWY_NAMESPACE

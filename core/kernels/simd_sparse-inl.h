@@ -25,86 +25,159 @@ inline constexpr size_t kNumbersPerLine = 64 / sizeof(Weight);
 // Vectors of one tile: a whole panel where the registers allow it.
 inline constexpr size_t kSparseVectors = HWY_MIN(kMaxPanelWidth / kLanes, 16);
 
-// One row's entries [begin, end) into V vectors of a panel of kWidth columns that starts at `w`; columns is
-// more than (V - 1) vectors. kAhead brings the weights of later entries into the cache, for lists that are
-// walked once.
-template <size_t V, size_t kWidth, bool kAhead, typename Weight>
-HWY_INLINE void SparseTile(const uint32_t* HWY_RESTRICT index, const float* HWY_RESTRICT value, size_t begin,
-                           size_t end, const Weight* HWY_RESTRICT w, const float* start, size_t columns,
-                           float* out) {
-  const FloatTag d;
-  const size_t last = columns - (V - 1) * kLanes;
-  FloatVector acc[V];
+// Rows whose chains run side by side: those of one wait 4 cycles for every multiply-add, of which there are
+// but as many as vectors in the tile. Where two rows' chains do not fit the registers a row has enough.
+template <size_t V>
+inline constexpr size_t kRowsTogether = 2 * V <= 8 ? 2 : 1;
+
+// V vectors of one row's sums.
+template <size_t V>
+struct SparseChains {
+  FloatVector chain[V];
+
+  // From `start`, or zero if that is null; the last vector has `last` numbers.
+  HWY_INLINE void Load(const float* start, size_t last) {
+    const FloatTag d;
 #pragma GCC unroll 16
-  for (size_t v = 0; v < V; ++v) {
-    acc[v] = hn::Zero(d);
-    if (start != nullptr) {
-      acc[v] = v + 1 < V || last == kLanes ? hn::LoadU(d, start + v * kLanes)
-                                           : LoadFirst(start + v * kLanes, last);
+    for (size_t v = 0; v < V; ++v) {
+      chain[v] = hn::Zero(d);
+      if (start != nullptr) {
+        chain[v] = v + 1 < V || last == kLanes ? hn::LoadU(d, start + v * kLanes)
+                                               : LoadFirst(start + v * kLanes, last);
+      }
     }
   }
-  for (size_t i = begin; i < end; ++i) {
-    if constexpr (kAhead) {
-      // Past the list's end this may name any address: a prefetch cannot fault.
+  HWY_INLINE void Store(float* out, size_t last) const {
+    const FloatTag d;
+#pragma GCC unroll 16
+    for (size_t v = 0; v + 1 < V; ++v) hn::StoreU(chain[v], d, out + v * kLanes);
+    if (last == kLanes) {
+      hn::StoreU(chain[V - 1], d, out + (V - 1) * kLanes);
+    } else {
+      StoreFirst(chain[V - 1], out + (V - 1) * kLanes, last);
+    }
+  }
+  template <typename Weight>
+  HWY_INLINE void Add(float value, const Weight* HWY_RESTRICT weights) {
+    const FloatVector broadcast = hn::Set(FloatTag(), value);
+#pragma GCC unroll 16
+    for (size_t v = 0; v < V; ++v) chain[v] = Fma(broadcast, LoadWeights(weights + v * kLanes), chain[v]);
+  }
+};
+
+// What is brought into the caches while a list is walked: nothing; the weights of later entries of the same
+// list, which is walked once; or those of the next block, a share with every entry, as the processor does not
+// foresee which rows of a panel come next.
+enum class SparseFetch { kNone, kEntries, kBlock };
+
+// Where the next block's weights are fetched, `step` bytes further for every entry.
+struct BlockFetch {
+  const char* at;
+  size_t step;
+};
+
+template <SparseFetch kFetch>
+HWY_INLINE void FetchShare(BlockFetch& fetch, size_t entries) {
+  if constexpr (kFetch == SparseFetch::kBlock) {
+    // May run past the last panel; a prefetch cannot fault.
+    const size_t bytes = entries * fetch.step;
+    for (size_t c = 0; c < bytes; c += 64) __builtin_prefetch(fetch.at + c, 0, 2);
+    fetch.at += bytes;
+  }
+}
+
+// One row's entries of a segment into V vectors of a panel of kWidth columns that starts at `w`; the last
+// vector has `last` columns.
+template <size_t V, size_t kWidth, SparseFetch kFetch, typename Weight>
+HWY_INLINE void SparseTile(const OpenLists& x, const OpenSegment& segment, const Weight* HWY_RESTRICT w,
+                           const float* start, size_t last, float* out, BlockFetch& fetch) {
+  const uint32_t* HWY_RESTRICT index = x.index;
+  const float* HWY_RESTRICT value = x.value;
+  SparseChains<V> row;
+  row.Load(start, last);
+  for (size_t i = segment.begin, end = segment.end; i < end; ++i) {
+    if constexpr (kFetch == SparseFetch::kEntries) {
+      // Past the list's end this may name any address.
       constexpr size_t kDistance = 12;
       const Weight* later = w + size_t{index[i + kDistance]} * kWidth;
 #pragma GCC unroll 4
       for (size_t c = 0; c < V * kLanes; c += kNumbersPerLine<Weight>) __builtin_prefetch(later + c);
     }
-    const Weight* weight = w + size_t{index[i]} * kWidth;
-    const FloatVector broadcast = hn::Set(d, value[i]);
-#pragma GCC unroll 16
-    for (size_t v = 0; v < V; ++v) acc[v] = Fma(broadcast, LoadWeights(weight + v * kLanes), acc[v]);
+    FetchShare<kFetch>(fetch, 1);
+    row.Add(value[i], w + size_t{index[i]} * kWidth);
   }
-#pragma GCC unroll 16
-  for (size_t v = 0; v + 1 < V; ++v) hn::StoreU(acc[v], d, out + v * kLanes);
-  if (last == kLanes) {
-    hn::StoreU(acc[V - 1], d, out + (V - 1) * kLanes);
-  } else {
-    StoreFirst(acc[V - 1], out + (V - 1) * kLanes, last);
+  row.Store(out, last);
+}
+
+// The same of two rows, side by side as far as the shorter list goes.
+template <size_t V, size_t kWidth, SparseFetch kFetch, typename Weight>
+HWY_INLINE void SparseTilePair(const OpenLists& x, const OpenSegment* segments, const Weight* HWY_RESTRICT w,
+                               const float* const (&start)[2], size_t last, float* const (&out)[2],
+                               BlockFetch& fetch) {
+  const uint32_t* HWY_RESTRICT index = x.index;
+  const float* HWY_RESTRICT value = x.value;
+  SparseChains<V> row[2];
+  row[0].Load(start[0], last);
+  row[1].Load(start[1], last);
+  size_t i = segments[0].begin, j = segments[1].begin;
+  const size_t i_end = segments[0].end, j_end = segments[1].end;
+  for (const size_t both = i + HWY_MIN(i_end - i, j_end - j); i < both; ++i, ++j) {
+    FetchShare<kFetch>(fetch, 2);
+    row[0].Add(value[i], w + size_t{index[i]} * kWidth);
+    row[1].Add(value[j], w + size_t{index[j]} * kWidth);
   }
+  for (; i < i_end; ++i) row[0].Add(value[i], w + size_t{index[i]} * kWidth);
+  for (; j < j_end; ++j) row[1].Add(value[j], w + size_t{index[j]} * kWidth);
+  row[0].Store(out[0], last);
+  row[1].Store(out[1], last);
 }
 
 struct SparseArguments {
   OpenLists x;
   size_t rows;
-  size_t blocks;  // of a row's list
-  size_t blocks_a_pass;
+  size_t blocks;
   size_t panel_stride;
-  // Whether to bring the next pass's weights into the second-level cache: the processor does not foresee
-  // which rows of a panel come next. 4096 by 1024 weights, 32 rows, 10 % open: 0.44 of the dense time
-  // without.
-  bool fetch_ahead;
+  SparseFetch fetch;
+  size_t fetch_step;
   bool from_out;  // chains start at what `out` holds, not at the bias
 };
 
-// Columns [column, column + columns) of one panel of kWidth columns; `w` points to the first of them.
-template <size_t V, size_t kWidth, typename Weight>
+// Columns [column, column + columns) of one panel of kWidth columns; `w` points to the first of them. There
+// are more than V - 1 vectors of them.
+template <size_t V, size_t kWidth, SparseFetch kFetch, typename Weight>
 HWY_NOINLINE void SparseColumns(const SparseArguments& a, const Weight* w, const float* bias, size_t columns,
                                 float* out, size_t out_stride) {
-  for (size_t b = 0; b < a.blocks; b += a.blocks_a_pass) {
-    const size_t b_end = HWY_MIN(a.blocks, b + a.blocks_a_pass);
-    // May run past the last panel; a prefetch cannot fault.
-    const Weight* next = b_end < a.blocks ? w + b_end * kOpenBlock * kWidth : w + a.panel_stride;
-    const size_t next_numbers = (b_end - b) * kOpenBlock * kWidth;
-    for (size_t r = 0; r < a.rows; ++r) {
-      if (a.fetch_ahead) {
-        const size_t fetch_end = next_numbers * (r + 1) / a.rows;
-        for (size_t i = next_numbers * r / a.rows; i < fetch_end; i += kNumbersPerLine<Weight>) {
-          __builtin_prefetch(next + i, 0, 2);
-        }
-      }
-      const uint32_t* index = a.x.index + r * a.x.stride;
-      const float* value = a.x.value + r * a.x.stride;
-      const uint32_t* starts = a.x.starts + r * a.x.starts_stride;
-      float* row = out + r * out_stride;
-      const float* start = b == 0 && !a.from_out ? bias : row;
-      if (a.rows <= 2) {
-        SparseTile<V, kWidth, true>(index, value, starts[b], starts[b_end], w, start, columns, row);
-      } else {
-        SparseTile<V, kWidth, false>(index, value, starts[b], starts[b_end], w, start, columns, row);
+  const size_t last = columns - (V - 1) * kLanes;
+  for (size_t b = 0; b < a.blocks; ++b) {
+    const Weight* next = b + 1 < a.blocks ? w + ((b + 1) << a.x.log2_block) * kWidth : w + a.panel_stride;
+    BlockFetch fetch = {reinterpret_cast<const char*>(next), a.fetch_step};
+    const OpenSegment* const segments = a.x.segments + b * a.x.rows;
+    const bool from_bias = b == 0 && !a.from_out;
+    size_t r = 0;
+    if constexpr (kRowsTogether<V> == 2 && kFetch != SparseFetch::kEntries) {
+      for (; r + 2 <= a.rows; r += 2) {
+        float* const rows[2] = {out + r * out_stride, out + (r + 1) * out_stride};
+        const float* const starts[2] = {from_bias ? bias : rows[0], from_bias ? bias : rows[1]};
+        SparseTilePair<V, kWidth, kFetch>(a.x, segments + r, w, starts, last, rows, fetch);
       }
     }
+    for (; r < a.rows; ++r) {
+      float* const row = out + r * out_stride;
+      SparseTile<V, kWidth, kFetch>(a.x, segments[r], w, from_bias ? bias : row, last, row, fetch);
+    }
+  }
+}
+
+template <size_t V, size_t kWidth, typename Weight>
+HWY_INLINE void SparseColumnsFetching(const SparseArguments& a, const Weight* w, const float* bias,
+                                      size_t columns, float* out, size_t out_stride) {
+  switch (a.fetch) {
+    case SparseFetch::kNone:
+      return SparseColumns<V, kWidth, SparseFetch::kNone>(a, w, bias, columns, out, out_stride);
+    case SparseFetch::kEntries:
+      return SparseColumns<V, kWidth, SparseFetch::kEntries>(a, w, bias, columns, out, out_stride);
+    case SparseFetch::kBlock:
+      return SparseColumns<V, kWidth, SparseFetch::kBlock>(a, w, bias, columns, out, out_stride);
   }
 }
 
@@ -115,10 +188,10 @@ HWY_INLINE void SparsePanel(const SparseArguments& a, const Weight* panel, const
     const size_t count = HWY_MIN(columns - c, kSparseVectors * kLanes);
     const float* tile_bias = bias != nullptr ? bias + c : nullptr;
     switch ((count + kLanes - 1) / kLanes) {
-#define SPLINESERVE_TILE(V)                                                          \
-  case V:                                                                            \
-    if constexpr (V <= kSparseVectors && V * kLanes <= kWidth)                       \
-      SparseColumns<V, kWidth>(a, panel + c, tile_bias, count, out + c, out_stride); \
+#define SPLINESERVE_TILE(V)                                                                  \
+  case V:                                                                                    \
+    if constexpr (V <= kSparseVectors && V * kLanes <= kWidth)                               \
+      SparseColumnsFetching<V, kWidth>(a, panel + c, tile_bias, count, out + c, out_stride); \
     break;
       SPLINESERVE_TILE(1)
       SPLINESERVE_TILE(2)
@@ -145,19 +218,26 @@ HWY_INLINE void SparsePanel(const SparseArguments& a, const Weight* panel, const
 template <typename Weight>
 void SparseProductOf(const OpenLists& x, size_t rows, const PackedView& w, const float* bias, bool from_out,
                      float* out, size_t out_stride) {
-  SparseArguments a = {x, rows, OpenBlocks(w.inner), 1, w.panel_stride, false, from_out};
+  SparseArguments a = {.x = x,
+                       .rows = rows,
+                       .blocks = OpenBlocks(w.inner, x.log2_block),
+                       .panel_stride = w.panel_stride,
+                       .fetch = rows <= 2 ? SparseFetch::kEntries : SparseFetch::kNone,
+                       .fetch_step = 0,
+                       .from_out = from_out};
   size_t open = 0;
-  for (size_t r = 0; r < rows; ++r) open += x.starts[r * x.starts_stride + a.blocks];
-  // How much of a panel to pass all rows over before going on. 128 k of 64 columns fill the first-level
-  // cache, where every second unit is open this makes 1.27 of the dense peak, the whole panel only 0.90; the
-  // sparser the lists, the more does loading and storing the accumulators weigh, and at 10 % open 256
-  // make 4.7 against 3.9 and 4.0, at 3 % the whole panel 11.1 against 8.6 for 128.
-  const double density = static_cast<double>(open) / static_cast<double>(HWY_MAX(rows * w.inner, 1));
-  a.blocks_a_pass = rows <= 2 || density < 0.04 ? a.blocks : density > 0.25 ? 1 : density > 0.07 ? 2 : 4;
-  // Worth it where most of those weights are used and they are not in that cache already.
+  for (size_t b = 0; b < a.blocks; ++b) {
+    const OpenSegment* const segments = x.segments + b * x.rows;
+    for (size_t r = 0; r < rows; ++r) open += segments[r].end - segments[r].begin;
+  }
+  // Worth it where most weights of a block are used and are not in the second-level cache already. 4096 by
+  // 1024 weights, 32 rows, 10 % open: 0.44 of the dense time without.
   constexpr size_t kCachedBytes = 512 * 1024;
-  a.fetch_ahead =
-      w.inner * w.outer * sizeof(Weight) > kCachedBytes && density * static_cast<double>(rows) > 1;
+  const size_t bytes = w.inner * w.outer * sizeof(Weight);
+  if (rows > 2 && bytes > kCachedBytes && open > w.inner) {
+    a.fetch = SparseFetch::kBlock;
+    a.fetch_step = w.inner * w.panel_width * sizeof(Weight) / open + 1;
+  }
   for (size_t p = 0; p < w.panels(); ++p) {
     const Weight* panel = static_cast<const Weight*>(w.data) + p * w.panel_stride;
     const size_t first = p * w.panel_width;

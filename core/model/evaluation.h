@@ -95,8 +95,8 @@ class Workspace {
     OpenRows open;
     ScreenedInput screened_input;
     ScreenedUnits screened;
-    // Whether most scores that this worker saw last were sparse enough for lists: the next will be like them.
-    bool scores_listed = false;
+    // The share of open gates of the scores that this worker saw last: the next will be like them.
+    double open_scores = OpenRows::kUnknown;
     AlignedBuffer<float> arguments;   // of one row of frozen gates
     AlignedBuffer<float> token_keys;  // keys and values of a short sequence
     AlignedBuffer<float> unpacked;    // keys and values of one head, of a chunk of token blocks

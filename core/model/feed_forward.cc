@@ -249,6 +249,7 @@ class FeedForwardRun {
     if (!Screen({0, weights_.screen.view().panels()}, scratch.screened_input, scratch)) return false;
     Prepare(0, first, rows, scratch);
     for (size_t r = 0; r < rows; ++r) FinishList(first, r, scratch.screened.count(r), scratch);
+    scratch.open.CutIntoBlocks();
     return true;
   }
 
@@ -283,13 +284,14 @@ class FeedForwardRun {
       }
       FinishList(0, r, count, scratch);
     }
+    scratch.open.CutIntoBlocks();
     return true;
   }
 
   // Reports row first + r, of whose units `count` are listed.
   void FinishList(size_t first, size_t r, uint32_t count, Workspace::Worker& scratch) {
     const size_t units = config_.intermediate_size;
-    const uint32_t* const index = scratch.open.SetStarts(r, count);
+    const uint32_t* const index = scratch.open.SetCount(r, count);
     uint8_t* const bits = scratch.bits.empty() ? nullptr : scratch.bits[r];
     if (bits == nullptr) return;
     std::fill_n(bits, (units + 7) / 8, uint8_t{0});

@@ -108,7 +108,8 @@ class HeadBlock {
                              scratch.states.data(),
                              part.tokens < kMinListedKeys
                                  ? nullptr
-                                 : scratch.open.Room(task_.rows, part.tokens, scratch.scores_listed)};
+                                 : scratch.open.Room(task_.rows, part.tokens, scratch.open_scores,
+                                                     stage_.weights->sparse_below)};
       evaluation_.kernels.gated_product(queries.data, queries.stride, task_.rows, part.keys, nullptr,
                                         config_.attention_scale, spec, scores.data, scores.stride);
       MultiplyOpen(scores, part, out, scratch);
@@ -148,8 +149,9 @@ class HeadBlock {
     }
     // The states count the gates of all chunks so far: so must the limit.
     const double counted = static_cast<double>(part.first + part.tokens) / static_cast<double>(part.tokens);
-    scratch.scores_listed = scratch.open.List(evaluation_.kernels, scores, scratch.states.data(),
-                                              stage_.weights->sparse_below * counted);
+    scratch.open_scores = scratch.open.List(evaluation_.kernels, scores, scratch.states.data(),
+                                            stage_.weights->sparse_below * counted) /
+                          counted;
     if (part.first == 0) {
       scratch.open.Multiply(evaluation_.kernels, part.values, nullptr, out);
     } else {

@@ -3,69 +3,133 @@
 #include <algorithm>
 
 namespace splineserve {
+namespace {
+
+constexpr size_t kSmallestLog2Block = 7;
+
+size_t CeilDiv(size_t a, size_t b) { return (a + b - 1) / b; }
+
+// The blocks in which rows, `open` of whose gates are open, pass over the weights. 128 rows of 64 columns
+// fill two thirds of the first-level cache; the sparser the lists, the more does loading and storing the sums
+// weigh. On an Emerald Rapids sparse_product of kernels_bench makes in blocks of 128, 256 and 512, half open
+// 90, 63 and 56 GFLOP/s, 10 % open 59, 52 and 51, 3 % open 28, 32 and 31.
+size_t Log2Block(double open) { return open < 0.07 ? kSmallestLog2Block + 1 : kSmallestLog2Block; }
+
+// Of lists that lie row by row, where every part of a list lies on a page of its own: the longer the parts,
+// the better. Lists of one or two rows are walked once, and the parts of very short ones are not worth a walk
+// each.
+size_t Log2BlockOfRows(size_t rows, double open) {
+  if (rows <= 2 || open < 0.02) return kWholeRowLog2Block;
+  return open < 0.25 ? kSmallestLog2Block + 1 : kSmallestLog2Block;
+}
+
+}  // namespace
 
 void OpenRows::Reserve(size_t rows, size_t cols) {
   index_.EnsureSize(rows * (cols + kOpenListSlack));
   value_.EnsureSize(rows * (cols + kOpenListSlack));
-  starts_.EnsureSize(rows * (OpenBlocks(cols) + 1));
+  segments_.EnsureSize(rows * OpenBlocks(cols, kSmallestLog2Block));
+  group_listed_.EnsureSize(CeilDiv(rows, kGroupRows));
 }
 
-const OpenListRoom* OpenRows::Room(size_t rows, size_t cols, bool mostly_listed) {
+const OpenListRoom& OpenRows::MakeRoom(size_t rows, size_t cols, size_t log2_block) {
   Reserve(rows, cols);
-  lists_ = {index_.data(), value_.data(), cols + kOpenListSlack, starts_.data(), OpenBlocks(cols) + 1};
-  listed_by_product_ = mostly_listed;
-  return mostly_listed ? &lists_ : nullptr;
-}
-
-const OpenListRoom& OpenRows::ListedByCaller(size_t rows, size_t cols) {
-  Room(rows, cols, false);
-  x_ = MatrixView<const float>(nullptr, rows, cols);
-  states_ = nullptr;
+  lists_ = {index_.data(), value_.data(), cols + kOpenListSlack, segments_.data(), rows, log2_block};
   return lists_;
 }
 
-void OpenRows::AppendTo(size_t r, size_t count, size_t at, OpenRows& to) const {
-  std::copy_n(lists_.index + r * lists_.stride, count, to.lists_.index + r * to.lists_.stride + at);
-  std::copy_n(lists_.value + r * lists_.stride, count, to.lists_.value + r * to.lists_.stride + at);
+const OpenListRoom* OpenRows::Room(size_t rows, size_t cols, double expected, double sparse_below) {
+  listed_by_product_ = expected < sparse_below;
+  MakeRoom(rows, cols, Log2BlockOfRows(rows, expected));
+  return listed_by_product_ ? &lists_ : nullptr;
 }
 
-const uint32_t* OpenRows::SetStarts(size_t r, size_t count) {
-  const uint32_t* const index = lists_.index + r * lists_.stride;
-  uint32_t* const starts = lists_.starts + r * lists_.starts_stride;
-  size_t block = 0;
-  starts[0] = 0;
-  for (size_t i = 0; i < count; ++i) {
-    for (; index[i] >= (block + 1) * kOpenBlock; ++block) starts[block + 1] = static_cast<uint32_t>(i);
-  }
-  for (; block < OpenBlocks(x_.cols); ++block) starts[block + 1] = static_cast<uint32_t>(count);
-  return index;
-}
-
-bool OpenRows::List(const KernelSet& kernels, MatrixView<const float> x, const GateState* states,
-                    double sparse_below) {
-  x_ = x;
-  states_ = states;
-  limit_ = sparse_below * static_cast<double>(x.cols);
-  if (!listed_by_product_) Room(x.rows, x.cols, false);
-  size_t listed = 0;
-  for (size_t r = 0; r < x.rows; ++r) {
-    if (!Listed(r)) continue;
-    ++listed;
-    if (listed_by_product_) continue;
-    kernels.list_open(x.row(r), x.cols, x.cols, lists_.index + r * lists_.stride,
-                      lists_.value + r * lists_.stride, lists_.starts + r * lists_.starts_stride);
-  }
+RowListRoom OpenRows::ListedByCaller(size_t rows, size_t cols) {
+  x_ = MatrixView<const float>(nullptr, rows, cols);
+  all_listed_ = true;
   listed_by_product_ = false;
-  return 2 * listed > x.rows;
+  MakeRoom(rows, cols, kWholeRowLog2Block);
+  return {lists_.index, lists_.value, lists_.row_stride};
+}
+
+void OpenRows::AppendTo(size_t r, size_t count, size_t at, OpenRows& to) const {
+  const size_t from = r * lists_.row_stride;
+  at += r * to.lists_.row_stride;
+  std::copy_n(lists_.index + from, count, to.lists_.index + at);
+  std::copy_n(lists_.value + from, count, to.lists_.value + at);
+}
+
+const uint32_t* OpenRows::SetCount(size_t r, size_t count) {
+  const size_t begin = r * lists_.row_stride;
+  lists_.segments[r] = {static_cast<uint32_t>(begin), static_cast<uint32_t>(begin + count)};
+  return lists_.index + begin;
+}
+
+void OpenRows::CutIntoBlocks() {
+  size_t open = 0;
+  for (size_t r = 0; r < x_.rows; ++r) open += lists_.segments[r].end - lists_.segments[r].begin;
+  const size_t numbers = std::max<size_t>(x_.rows * x_.cols, 1);
+  lists_.log2_block = Log2BlockOfRows(x_.rows, static_cast<double>(open) / static_cast<double>(numbers));
+  const size_t blocks = OpenBlocks(x_.cols, lists_.log2_block);
+  if (blocks == 1) return;
+  for (size_t r = 0; r < x_.rows; ++r) {
+    const OpenSegment row = lists_.segments[r];
+    uint32_t i = row.begin;
+    for (size_t b = 0; b < blocks; ++b) {
+      OpenSegment& segment = lists_.segments[b * x_.rows + r];
+      segment.begin = i;
+      while (i < row.end && lists_.index[i] < (b + 1) << lists_.log2_block) ++i;
+      segment.end = i;
+    }
+  }
+}
+
+double OpenRows::List(const KernelSet& kernels, MatrixView<const float> x, const GateState* states,
+                      double sparse_below) {
+  size_t all = 0;
+  for (size_t r = 0; r < x.rows; ++r) all += states[r].open;
+  const double open = static_cast<double>(all) / static_cast<double>(std::max<size_t>(x.rows * x.cols, 1));
+  x_ = x;
+  if (!listed_by_product_) MakeRoom(x.rows, x.cols, x.rows <= 2 ? kWholeRowLog2Block : Log2Block(open));
+  all_listed_ = true;
+  for (size_t first = 0, group = 0; first < x.rows; first += kGroupRows, ++group) {
+    const size_t end = std::min(x.rows, first + kGroupRows);
+    size_t open_here = 0;
+    for (size_t r = first; r < end; ++r) open_here += states[r].open;
+    const double limit = sparse_below * static_cast<double>((end - first) * x.cols);
+    group_listed_[group] = static_cast<double>(open_here) < limit ? 1 : 0;
+    if (group_listed_[group] == 0) all_listed_ = false;
+  }
+  if (!listed_by_product_) ListBlocks(kernels);
+  listed_by_product_ = false;
+  return open;
+}
+
+void OpenRows::ListBlocks(const KernelSet& kernels) {
+  size_t at = 0;
+  for (size_t b = 0, column = 0; column < x_.cols; ++b) {
+    const size_t count = std::min(x_.cols - column, size_t{1} << lists_.log2_block);
+    for (size_t r = 0; r < x_.rows; ++r) {
+      if (!Listed(r)) continue;
+      OpenSegment& segment = lists_.segments[b * x_.rows + r];
+      segment.begin = static_cast<uint32_t>(at);
+      at += kernels.list_open(x_.row(r) + column, count, column, lists_.index + at, lists_.value + at);
+      segment.end = static_cast<uint32_t>(at);
+    }
+    column += count;
+  }
 }
 
 template <typename ListedRows, typename DenseRows>
 void OpenRows::ForRuns(const ListedRows& listed, const DenseRows& dense) const {
+  if (all_listed_) return listed(0, x_.rows, lists_.lists());
   for (size_t first = 0, last; first < x_.rows; first = last) {
-    last = first + 1;
-    while (last < x_.rows && Listed(last) == Listed(first)) ++last;
-    if (Listed(first)) {
-      listed(first, last - first, lists_.Rows(first));
+    const uint8_t kind = group_listed_[first / kGroupRows];
+    last = first;
+    while (last < x_.rows && group_listed_[last / kGroupRows] == kind) last += kGroupRows;
+    last = std::min(last, x_.rows);
+    if (kind != 0) {
+      listed(first, last - first, lists_.lists().Rows(first));
     } else {
       dense(first, last - first);
     }

@@ -39,7 +39,7 @@ bool ScreenedInput::screenable() const {
 
 bool ScreenedUnits::Find(const KernelSet& kernels, const ScreenView& w, const ScreenRange& range,
                          const float* bias, bool square, const ScreenedInput& x, double limit,
-                         const OpenListRoom& lists) {
+                         const RowListRoom& lists) {
   const size_t rows = x.x().rows, first = range.first_panel * kScreenPanel;
   const size_t units = std::min(range.panels * kScreenPanel, w.outer - std::min(w.outer, first));
   candidates_.stride = range.panels * kScreenPanel + kScreenPanel;
@@ -68,7 +68,7 @@ bool ScreenedUnits::Find(const KernelSet& kernels, const ScreenView& w, const Sc
 
 void ScreenedUnits::Compute(const KernelSet& kernels, const ScreenView& w, size_t r, size_t end,
                             const float* bias, bool square, const ScreenedInput& x,
-                            const OpenListRoom& lists) {
+                            const RowListRoom& lists) {
   uint32_t* const places = candidates_.places.data() + r * candidates_.stride;
   uint32_t* const chosen = places + candidates_.done[r];
   uint32_t* const stop = std::lower_bound(chosen, places + candidates_.counts[r], end);

@@ -11,6 +11,7 @@
 #include "core/base/matrix_view.h"
 #include "core/kernels/kernel_set.h"
 #include "core/kernels/screen.h"
+#include "core/model/open_rows.h"
 
 namespace splineserve {
 
@@ -41,12 +42,11 @@ class ScreenedInput {
 // What screening finds in such a block. Allocates only to grow; not thread-safe.
 class ScreenedUnits {
  public:
-  // Lists the open units of `range` of every row of x, which must be screenable: ascending places at
-  // lists.index + r * lists.stride, numbers, squared if `square`, beside them, count(r) of them; starts are
-  // left to the caller. Exactly the units that the product of x, w and `bias` opens. Returns false, with
+  // Lists the open units of `range` of every row of x, which must be screenable, squared if `square`;
+  // count(r) of them. Exactly the units that the product of x, w and `bias` opens. Returns false, with
   // nothing to be used, if more than `limit` of all units are candidates.
   bool Find(const KernelSet& kernels, const ScreenView& w, const ScreenRange& range, const float* bias,
-            bool square, const ScreenedInput& x, double limit, const OpenListRoom& lists);
+            bool square, const ScreenedInput& x, double limit, const RowListRoom& lists);
   uint32_t count(size_t row) const { return counts_[row]; }
   // Of all rows, of the last Find.
   size_t candidates() const { return candidates_.all; }
@@ -54,7 +54,7 @@ class ScreenedUnits {
  private:
   // Row r's candidates below `end` that have not been computed yet.
   void Compute(const KernelSet& kernels, const ScreenView& w, size_t r, size_t end, const float* bias,
-               bool square, const ScreenedInput& x, const OpenListRoom& lists);
+               bool square, const ScreenedInput& x, const RowListRoom& lists);
 
   struct {
     AlignedBuffer<uint32_t> places;

@@ -52,7 +52,7 @@ double MeasureLimit(const KernelSet& kernels, const PackedView& packed, const Sc
   ScreenedUnits units;
   OpenRows open;
   ScreenedInput input;
-  const OpenListRoom& lists = open.ListedByCaller(rows, screen.outer);
+  const RowListRoom lists = open.ListedByCaller(rows, screen.outer);
   const auto find = [&](const ScreenView& view) {
     input.Prepare({x.data(), rows, screen.inner});
     for (size_t r = 0; r < rows; ++r) input.Round(kernels, r);

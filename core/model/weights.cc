@@ -351,8 +351,9 @@ void MeasureCrossovers(const KernelSet& kernels, ModelWeights& weights) {
     if (inserted) found->second = MeasureSparseBelow(kernels, w);
     return found->second;
   };
-  // Values of a head: as many keys as make a full list block or two; longer ones behave alike.
-  const PackedMatrix values(2 * kOpenBlock, weights.config.head_dim);
+  // Values of a head: as many keys as make two blocks of lists; longer ones behave alike.
+  constexpr size_t kMeasuredKeys = 256;
+  const PackedMatrix values(kMeasuredKeys, weights.config.head_dim);
   const double attention = measure(values.view());
   ForEachMap(
       weights, [](AffineMap&) {}, [&](AttentionWeights& site) { site.sparse_below = attention; });

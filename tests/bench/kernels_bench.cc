@@ -148,12 +148,14 @@ void TokenAttentionOf(benchmark::State& state, const KernelSet* set, size_t toke
 // pass over the scores afterwards, or not at all.
 enum class Lists { kNone, kByProduct, kAfterwards };
 void Scores(benchmark::State& state, const KernelSet* set, Lists lists) {
-  constexpr size_t kRows = 36, kDim = 64, kKeys = 2048, kStride = kKeys + kOpenListSlack;
+  constexpr size_t kRows = 36, kDim = 64, kKeys = 2048, kLog2Block = 8;
   const AlignedBuffer<float> query = Numbers(kRows * kDim, 6), memory = Numbers(kDim * kKeys, 7);
   const PackedView keys = {memory.data(), kDim, kKeys, kMaxPanelWidth, kDim * kMaxPanelWidth};
-  AlignedBuffer<float> scores(kRows * kKeys), value(kRows * kStride);
-  AlignedBuffer<uint32_t> index(kRows * kStride), starts(kRows * (OpenBlocks(kKeys) + 1));
-  const OpenListRoom room = {index.data(), value.data(), kStride, starts.data(), OpenBlocks(kKeys) + 1};
+  AlignedBuffer<float> scores(kRows * kKeys), value(kRows * (kKeys + kOpenListSlack));
+  AlignedBuffer<uint32_t> index(value.size());
+  std::vector<OpenSegment> segments(kRows * OpenBlocks(kKeys, kLog2Block));
+  const OpenListRoom room = {index.data(),    value.data(), kKeys + kOpenListSlack,
+                             segments.data(), kRows,        kLog2Block};
   // A bias closes all scores but the highest tenth of a first run.
   std::vector<float> bias(kKeys), first(kRows * kKeys);
   set->product(query.data(), kDim, kRows, keys, nullptr, 1, first.data(), kKeys);
@@ -168,12 +170,40 @@ void Scores(benchmark::State& state, const KernelSet* set, Lists lists) {
     for (size_t r = 0; r < kRows; ++r) states[r].Reset();
     set->gated_product(query.data(), kDim, kRows, keys, bias.data(), 1, spec, scores.data(), kKeys);
     for (size_t r = 0; lists == Lists::kAfterwards && r < kRows; ++r) {
-      set->list_open(scores.data() + r * kKeys, kKeys, kKeys, index.data() + r * kStride,
-                     value.data() + r * kStride, starts.data() + r * (OpenBlocks(kKeys) + 1));
+      set->list_open(scores.data() + r * kKeys, kKeys, 0, index.data() + r * kKeys, value.data() + r * kKeys);
     }
     benchmark::ClobberMemory();
   }
   state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(kRows * kKeys));
+}
+
+// 144 rows of 2,048 numbers, of which `open` per cent are above zero, times 512 columns, by lists in blocks
+// of 2^log2_block columns. GFLOP/s of what is open.
+void SparseProduct(benchmark::State& state, const KernelSet* set, size_t open, size_t log2_block) {
+  constexpr size_t kRows = 144, kInner = 2048, kOuter = 512;
+  const AlignedBuffer<float> picks = Numbers(kRows * kInner, 10), weights = Numbers(kInner * kOuter, 11);
+  const PackedMatrix w = PackedMatrix::FromRows({weights.data(), kOuter, kInner});
+  std::vector<float> x(kRows * kInner), value(kRows * (kInner + kOpenListSlack)), out(kRows * kOuter);
+  std::vector<uint32_t> index(value.size());
+  std::vector<OpenSegment> segments(kRows * OpenBlocks(kInner, log2_block));
+  const auto threshold = 1 - static_cast<float>(open) / 50;  // of uniform numbers in (-1, 1)
+  std::transform(picks.data(), picks.data() + picks.size(), x.begin(),
+                 [&](float pick) { return pick > threshold ? 1.0f : 0.0f; });
+  size_t at = 0;
+  for (size_t s = 0; s < segments.size(); ++s) {
+    const size_t column = s / kRows << log2_block, begin = at;
+    at += set->list_open(x.data() + s % kRows * kInner + column,
+                         std::min(kInner - column, size_t{1} << log2_block), column, index.data() + at,
+                         value.data() + at);
+    segments[s] = {static_cast<uint32_t>(begin), static_cast<uint32_t>(at)};
+  }
+  for (auto _ : state) {
+    set->sparse_product({index.data(), value.data(), segments.data(), kRows, log2_block}, kRows, w.view(),
+                        nullptr, out.data(), kOuter);
+    benchmark::ClobberMemory();
+  }
+  state.counters["GFLOP/s"] = benchmark::Counter(2e-9 * static_cast<double>(at * kOuter),
+                                                 benchmark::Counter::kIsIterationInvariantRate);
 }
 
 // The open units of some rows, of which every `one_of`th gate is open: by the product of all with its gates,
@@ -248,6 +278,13 @@ void Register() {
         benchmark::RegisterBenchmark(name.c_str(), Product, set, rows, shape.inner, shape.outer, 1,
                                      WeightFormat::kFloat32)
             ->UseManualTime();
+      }
+    }
+    for (size_t open : {50, 10, 3}) {
+      for (size_t log2_block : {size_t{7}, size_t{8}, size_t{9}, kWholeRowLog2Block}) {
+        const std::string name = "sparse_product/" + target + "/open:" + std::to_string(open) +
+                                 "/log2_block:" + std::to_string(log2_block);
+        benchmark::RegisterBenchmark(name.c_str(), SparseProduct, set, open, log2_block);
       }
     }
     benchmark::RegisterBenchmark(("scores/" + target).c_str(), Scores, set, Lists::kNone);

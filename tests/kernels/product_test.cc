@@ -260,14 +260,16 @@ TEST_F(ProductTest, EveryNumberOf16BitsExpandsExactly) {
     }
     const PackedMatrix packed = PackedMatrix::FromRows({bits.data(), bits.size(), 1}, format);
     const float one = 1;
-    const uint32_t index[1 + kOpenListSlack] = {}, starts[] = {0, 1};
+    const uint32_t index[1 + kOpenListSlack] = {};
+    const OpenSegment segment = {0, 1};
     for (const KernelSet* set : AvailableKernelSets()) {
       SCOPED_TRACE(std::string(set->name) + " " + testing::Name(format));
       std::vector<float> out(expected.size(), -1);
       set->product(&one, 1, 1, packed.view(), nullptr, 1, out.data(), out.size());
       EXPECT_TRUE(BitsEqual(out.data(), expected.data(), expected.size()));
       out.assign(expected.size(), -1);
-      set->sparse_product({index, &one, 1, starts, 2}, 1, packed.view(), nullptr, out.data(), out.size());
+      set->sparse_product({index, &one, &segment, 1, kWholeRowLog2Block}, 1, packed.view(), nullptr,
+                          out.data(), out.size());
       EXPECT_TRUE(BitsEqual(out.data(), expected.data(), expected.size()));
     }
   }

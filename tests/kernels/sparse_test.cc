@@ -2,6 +2,7 @@
 // gate.
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -40,49 +41,79 @@ class SparseTest : public ::testing::Test {
 
 // The lists of `rows` rows, in memory of exactly the size that the contract asks for.
 struct Lists {
-  Lists(size_t rows, size_t inner)
-      : stride(inner + kOpenListSlack),
-        starts_stride(OpenBlocks(inner) + 1),
-        index(rows * stride),
-        value(rows * stride),
-        starts(rows * starts_stride, 77) {}
-  Lists(const KernelSet& set, const std::vector<float>& x, size_t rows, size_t inner, size_t n)
-      : Lists(rows, inner) {
-    for (size_t r = 0; r < rows; ++r) {
-      counts.push_back(set.list_open(x.data() + r * inner, n, inner, index.data() + r * stride,
-                                     value.data() + r * stride, starts.data() + r * starts_stride));
+  Lists(size_t rows, size_t inner, size_t log2_block)
+      : rows(rows),
+        log2_block(log2_block),
+        row_stride(inner + kOpenListSlack),
+        index(rows * row_stride),
+        value(index.size()),
+        segments(rows * OpenBlocks(inner, log2_block), OpenSegment{77, 78}) {}
+  Lists(const KernelSet& set, const std::vector<float>& x, size_t rows, size_t inner, size_t log2_block)
+      : Lists(rows, inner, log2_block) {
+    size_t at = 0;
+    for (size_t s = 0; s < segments.size(); ++s) {
+      const size_t column = s / rows << log2_block;
+      const size_t n = std::min(inner - column, size_t{1} << log2_block), begin = at;
+      at += set.list_open(x.data() + s % rows * inner + column, n, column, index.data() + at,
+                          value.data() + at);
+      segments[s] = {static_cast<uint32_t>(begin), static_cast<uint32_t>(at)};
     }
   }
-  OpenLists view() const { return {index.data(), value.data(), stride, starts.data(), starts_stride}; }
-  OpenListRoom room() { return {index.data(), value.data(), stride, starts.data(), starts_stride}; }
-  size_t stride, starts_stride;
+  OpenListRoom room() { return {index.data(), value.data(), row_stride, segments.data(), rows, log2_block}; }
+  OpenLists view() { return room().lists(); }
+  // Of all blocks of one row.
+  std::vector<uint32_t> Places(size_t row) const { return OfRow(index, row); }
+  std::vector<float> Values(size_t row) const { return OfRow(value, row); }
+
+  size_t rows, log2_block, row_stride;
   std::vector<uint32_t> index;
   std::vector<float> value;
-  std::vector<uint32_t> starts;
-  std::vector<size_t> counts;
+  std::vector<OpenSegment> segments;
+
+ private:
+  template <typename T>
+  std::vector<T> OfRow(const std::vector<T>& entries, size_t row) const {
+    std::vector<T> of_row;
+    for (size_t s = row; s < segments.size(); s += rows) {
+      for (size_t i = segments[s].begin; i < segments[s].end; ++i) of_row.push_back(entries.at(i));
+    }
+    return of_row;
+  }
 };
 
+// Each segment holds columns of its own block.
+void ExpectInBlocks(const Lists& lists) {
+  for (size_t s = 0; s < lists.segments.size(); ++s) {
+    ASSERT_LE(lists.segments[s].begin, lists.segments[s].end);
+    for (size_t i = lists.segments[s].begin; i < lists.segments[s].end; ++i) {
+      EXPECT_EQ(size_t{lists.index[i]} >> lists.log2_block, s / lists.rows) << "entry " << i;
+    }
+  }
+}
+
+constexpr size_t kLog2Blocks[] = {kLeastLog2Block, 7, 8, kWholeRowLog2Block};
+
 TEST_F(SparseTest, ListsNameEveryOpenNumberInOrder) {
+  constexpr size_t kRows = 3;
   for (const KernelSet* set : AvailableKernelSets()) {
-    SCOPED_TRACE(set->name);
-    for (size_t inner : {0, 1, 7, 15, 16, 17, 127, 128, 129, 300}) {
-      for (size_t n : {inner, inner / 2, size_t{0}}) {
+    for (size_t inner : {0, 1, 7, 15, 16, 17, 63, 64, 65, 127, 128, 129, 256, 300}) {
+      for (size_t log2_block : kLog2Blocks) {
         for (double open : {0.0, 0.1, 0.5, 1.0}) {
-          const std::vector<float> x = Gated(inner, open);
-          const Lists lists(*set, x, 1, inner, n);
-          std::vector<uint32_t> expected;
-          std::vector<uint32_t> starts;
-          for (size_t i = 0; i < inner; ++i) {
-            if (i % kOpenBlock == 0) starts.push_back(static_cast<uint32_t>(expected.size()));
-            if (i < n && x[i] > 0) expected.push_back(static_cast<uint32_t>(i));
-          }
-          if (inner == 0) starts.push_back(0);
-          starts.push_back(static_cast<uint32_t>(expected.size()));
-          ASSERT_EQ(lists.counts[0], expected.size()) << "inner " << inner << " n " << n;
-          ASSERT_EQ(lists.starts, starts) << "inner " << inner << " n " << n;
-          for (size_t i = 0; i < expected.size(); ++i) {
-            ASSERT_EQ(lists.index[i], expected[i]);
-            ASSERT_EQ(lists.value[i], x[expected[i]]);
+          SCOPED_TRACE(std::string(set->name) + " inner " + std::to_string(inner) + " blocks of 2^" +
+                       std::to_string(log2_block) + " open " + std::to_string(open));
+          const std::vector<float> x = Gated(kRows * inner, open);
+          const Lists lists(*set, x, kRows, inner, log2_block);
+          ASSERT_NO_FATAL_FAILURE(ExpectInBlocks(lists));
+          for (size_t r = 0; r < kRows; ++r) {
+            std::vector<uint32_t> places;
+            std::vector<float> values;
+            for (size_t i = 0; i < inner; ++i) {
+              if (!(x[r * inner + i] > 0)) continue;
+              places.push_back(static_cast<uint32_t>(i));
+              values.push_back(x[r * inner + i]);
+            }
+            ASSERT_EQ(lists.Places(r), places);
+            ASSERT_EQ(lists.Values(r), values);
           }
         }
       }
@@ -92,14 +123,14 @@ TEST_F(SparseTest, ListsNameEveryOpenNumberInOrder) {
 
 TEST_F(SparseTest, SparseProductEqualsTheWholeChain) {
   constexpr float kGuard = -77.5f;
+  size_t turn = 0;
   for (const KernelSet* set : AvailableKernelSets()) {
     for (WeightFormat format : kWeightFormats) {
       SCOPED_TRACE(std::string(set->name) + " " + testing::Name(format));
       for (size_t outer : {0, 1, 8, 15, 16, 17, 31, 33, 40, 48, 63, 64, 65, 100, 129}) {
         for (size_t inner : {0, 1, 17, 128, 150, 300, 700}) {
           for (size_t rows : {1, 2, 3, 9}) {
-            // One density for each way of passing over the blocks.
-            for (double open : {0.0, 0.02, 0.06, 0.15, 0.5, 1.0}) {
+            for (double open : {0.0, 0.02, 0.15, 0.5, 1.0}) {
               const std::vector<float> x = Gated(rows * inner, open);
               const RandomWeights w(random_, outer, inner, Values::kNormal, format);
               const std::vector<float> bias = random_.Vector(outer, Values::kNormal);
@@ -108,7 +139,8 @@ TEST_F(SparseTest, SparseProductEqualsTheWholeChain) {
               std::vector<float> expected(rows * stride, kGuard), actual(rows * stride, kGuard);
               testing::ScalarProduct({x.data(), rows, inner}, {w.numbers.data(), outer, inner}, bias_or_null,
                                      1, {expected.data(), rows, outer, stride});
-              const Lists lists(*set, x, rows, inner, inner);
+              // Blocks of each size in turn.
+              Lists lists(*set, x, rows, inner, kLog2Blocks[turn++ % std::size(kLog2Blocks)]);
               set->sparse_product(lists.view(), rows, w.packed.view(), bias_or_null, actual.data(), stride);
               ASSERT_TRUE(BitsEqual(actual.data(), expected.data(), expected.size()))
                   << "outer " << outer << " inner " << inner << " rows " << rows << " open " << open;
@@ -116,17 +148,19 @@ TEST_F(SparseTest, SparseProductEqualsTheWholeChain) {
           }
         }
       }
-      // Long enough for several passes at every density but the sparsest.
-      const size_t rows = 4, inner = 1500, outer = 70;
-      for (double open : {0.05, 0.1, 0.3}) {
-        const std::vector<float> x = Gated(rows * inner, open);
+      // Long enough for weights to be fetched ahead; some of the listed rows are left out.
+      const size_t rows = 5, inner = 3000, outer = 70;
+      for (size_t log2_block : kLog2Blocks) {
+        const std::vector<float> x = Gated(rows * inner, 0.3);
         const RandomWeights w(random_, outer, inner, Values::kNormal, format);
         std::vector<float> expected(rows * outer), actual(rows * outer);
         testing::ScalarProduct({x.data(), rows, inner}, {w.numbers.data(), outer, inner}, nullptr, 1,
                                {expected.data(), rows, outer});
-        const Lists lists(*set, x, rows, inner, inner);
-        set->sparse_product(lists.view(), rows, w.packed.view(), nullptr, actual.data(), outer);
-        ASSERT_TRUE(BitsEqual(actual.data(), expected.data(), expected.size())) << "open " << open;
+        Lists lists(*set, x, rows, inner, log2_block);
+        set->sparse_product(lists.view(), 2, w.packed.view(), nullptr, actual.data(), outer);
+        set->sparse_product(lists.view().Rows(2), rows - 2, w.packed.view(), nullptr,
+                            actual.data() + 2 * outer, outer);
+        ASSERT_TRUE(BitsEqual(actual.data(), expected.data(), expected.size())) << "2^" << log2_block;
       }
     }
   }
@@ -157,8 +191,8 @@ TEST_F(SparseTest, ContinuedChainsEqualTheWhole) {
           for (const KernelSet* set : AvailableKernelSets()) {
             SCOPED_TRACE(std::string(set->name) + " outer " + std::to_string(outer) + " rows " +
                          std::to_string(rows) + " inner " + std::to_string(inner));
-            const Lists first(*set, x_before, rows, cut, cut);
-            const Lists second(*set, x_after, rows, inner - cut, inner - cut);
+            Lists first(*set, x_before, rows, cut, 7);
+            Lists second(*set, x_after, rows, inner - cut, 8);
             std::vector<float> actual(rows * stride, kGuard);
             set->sparse_product(first.view(), rows, before.view(), nullptr, actual.data(), stride);
             set->continue_sparse_product(second.view(), rows, after.view(), actual.data(), stride);
@@ -183,22 +217,17 @@ struct Expected {
 
 // Row r's list names its open gates, a square that underflowed to zero among them.
 void ExpectListed(const Expected& expected, size_t r, size_t outer, size_t width, const Lists& lists) {
-  std::vector<uint32_t> index, starts;
-  std::vector<float> value;
-  for (size_t n = 0; n < outer; ++n) {
-    if (n % kOpenBlock == 0) starts.push_back(static_cast<uint32_t>(index.size()));
-    if (n >= width || (expected.bits[r][n / 8] >> n % 8 & 1) == 0) continue;
-    index.push_back(static_cast<uint32_t>(n));
-    value.push_back(expected.out[r * outer + n]);
+  std::vector<uint32_t> places;
+  std::vector<float> values;
+  for (size_t n = 0; n < width; ++n) {
+    if ((expected.bits[r][n / 8] >> n % 8 & 1) == 0) continue;
+    places.push_back(static_cast<uint32_t>(n));
+    values.push_back(expected.out[r * outer + n]);
   }
-  starts.push_back(static_cast<uint32_t>(index.size()));
-  const auto list = [&](const auto& lists_of_rows, size_t stride, size_t count) {
-    return std::vector(lists_of_rows.begin() + r * stride, lists_of_rows.begin() + r * stride + count);
-  };
-  EXPECT_EQ(list(lists.index, lists.stride, index.size()), index) << r;
-  EXPECT_TRUE(BitsEqual(list(lists.value, lists.stride, value.size()).data(), value.data(), value.size()))
-      << r;
-  EXPECT_EQ(list(lists.starts, lists.starts_stride, starts.size()), starts) << r;
+  EXPECT_EQ(lists.Places(r), places) << r;
+  const std::vector<float> listed = lists.Values(r);
+  ASSERT_EQ(listed.size(), values.size()) << r;
+  EXPECT_TRUE(BitsEqual(listed.data(), values.data(), values.size())) << r;
 }
 
 TEST_F(SparseTest, GatedProductEqualsProductThenGate) {
@@ -262,7 +291,7 @@ TEST_F(SparseTest, GatedProductEqualsProductThenGate) {
               ASSERT_NO_FATAL_FAILURE(expect_gates());
 
               // Once more, with lists.
-              Lists lists(rows, outer);
+              Lists lists(rows, outer, kLog2Blocks[rows % std::size(kLog2Blocks)]);
               const OpenListRoom room = lists.room();
               std::fill(out.begin(), out.end(), -5.0f);
               for (size_t r = 0; r < rows; ++r) {
@@ -275,8 +304,9 @@ TEST_F(SparseTest, GatedProductEqualsProductThenGate) {
                   out.data(), outer);
               ASSERT_TRUE(BitsEqual(out.data(), expected.out.data(), out.size()));
               ASSERT_NO_FATAL_FAILURE(expect_gates());
+              ASSERT_NO_FATAL_FAILURE(ExpectInBlocks(lists));
               for (size_t r = 0; r < rows; ++r) {
-                ExpectListed(expected, r, outer, widths[r], lists);
+                ASSERT_NO_FATAL_FAILURE(ExpectListed(expected, r, outer, widths[r], lists));
               }
             }
           }

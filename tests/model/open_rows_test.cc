@@ -18,13 +18,27 @@ namespace {
 using testing::BitsEqual;
 using testing::Values;
 
+// A set that counts the rows of its sparse products.
+const KernelSet* counted_set = nullptr;
+size_t listed_rows = 0;
+KernelSet Counting(const KernelSet& set) {
+  counted_set = &set;
+  KernelSet counting = set;
+  counting.sparse_product = [](const OpenLists& x, size_t rows, const PackedView& w, const float* bias,
+                               float* out, size_t out_stride) {
+    listed_rows += rows;
+    counted_set->sparse_product(x, rows, w, bias, out, out_stride);
+  };
+  return counting;
+}
+
 class OpenRowsTest : public ::testing::Test {
  protected:
   void SetUp() override { RecordProperty("seed", std::to_string(seed_)); }
 
   // Gates `rows` rows against `cols` columns, of which some two thirds are closed, and multiplies what is
-  // open; returns whether most rows were listed.
-  bool RunBlock(const KernelSet& kernels, size_t rows, size_t cols, bool by_product, double sparse_below) {
+  // open; returns the share of open gates.
+  double RunBlock(const KernelSet& kernels, size_t rows, size_t cols, bool by_product, double sparse_below) {
     const size_t inner = 9, outer = 70;
     const std::vector<float> x = random_.Vector(rows * inner, Values::kNormal);
     const std::vector<float> up = random_.Vector(cols * inner, Values::kNormal);
@@ -37,19 +51,20 @@ class OpenRowsTest : public ::testing::Test {
     for (size_t r = 0; r < rows; ++r) states[r].Reset();
     GateSpec spec;
     spec.states = states.data();
-    spec.lists = open_.Room(rows, cols, by_product);
+    spec.lists = open_.Room(rows, cols, by_product ? 0.3 : OpenRows::kUnknown, 0.5);
     EXPECT_EQ(spec.lists != nullptr, by_product);
     kernels.gated_product(x.data(), inner, rows, first.view(), bias.data(), 1, spec, units.data(), cols);
     const MatrixView<const float> gated(units.data(), rows, cols);
-    const bool mostly_listed = open_.List(kernels, gated, states.data(), sparse_below);
+    const double open = open_.List(kernels, gated, states.data(), sparse_below);
 
     std::vector<float> expected(rows * outer), actual(rows * outer), continued(rows * outer, 0.0f);
     kernels.product(units.data(), cols, rows, second.view(), nullptr, 1, expected.data(), outer);
-    open_.Multiply(kernels, second.view(), nullptr, {actual.data(), rows, outer});
+    listed_rows = 0;
+    open_.Multiply(Counting(kernels), second.view(), nullptr, {actual.data(), rows, outer});
     EXPECT_TRUE(BitsEqual(actual.data(), expected.data(), expected.size()));
     open_.Continue(kernels, second.view(), {continued.data(), rows, outer});
     EXPECT_TRUE(BitsEqual(continued.data(), expected.data(), expected.size()));
-    return mostly_listed;
+    return open;
   }
 
   const uint64_t seed_ = testing::TestSeed();
@@ -60,36 +75,61 @@ class OpenRowsTest : public ::testing::Test {
 TEST_F(OpenRowsTest, BlocksOfAnyShapeAndChoiceFollowEachOther) {
   for (const KernelSet* set : AvailableKernelSets()) {
     for (const size_t cols : {300, 33, 128}) {
-      for (const size_t rows : {13, 1, 6}) {
+      for (const size_t rows : {30, 1, 2, 6}) {
         for (const bool by_product : {true, false, true}) {
           SCOPED_TRACE(std::string(set->name) + " cols " + std::to_string(cols) + " rows " +
                        std::to_string(rows) + (by_product ? " by product" : "") + " seed " +
                        std::to_string(seed_));
-          EXPECT_TRUE(RunBlock(*set, rows, cols, by_product, 0.9));
-          EXPECT_FALSE(RunBlock(*set, rows, cols, by_product, 0.0)) << "listed though none is sparse enough";
-          RunBlock(*set, rows, cols, by_product, 0.31);  // some listed, some dense
+          const double open = RunBlock(*set, rows, cols, by_product, 0.9);
+          EXPECT_EQ(listed_rows, rows);
+          EXPECT_NEAR(open, 1.0 / 3, 0.25);
+          RunBlock(*set, rows, cols, by_product, 0.0);
+          EXPECT_EQ(listed_rows, 0) << "listed though none is sparse enough";
+          RunBlock(*set, rows, cols, by_product, 0.31);
+          // Rows are listed, or not, by the dozen.
+          EXPECT_TRUE(listed_rows % 12 == 0 || listed_rows % 12 == rows % 12) << listed_rows;
         }
       }
     }
   }
 }
 
-// Lists that a caller makes get the starts that listing the rows gives them.
-TEST_F(OpenRowsTest, StartsOfACallersListsAreThoseOfListing) {
+// Lists that a caller makes, one row after the other, of any density: they are cut into blocks or not.
+TEST_F(OpenRowsTest, ListsOfACallerMultiplyLikeTheRows) {
+  constexpr size_t kOuter = 70;
   const KernelSet& kernels = *AvailableKernelSets().front();
   for (const size_t cols : {1, 127, 128, 129, 600}) {
-    for (const float threshold : {-9.0f, 0.5f, 1.8f, 9.0f}) {
-      std::vector<float> row = random_.Vector(cols, Values::kNormal);
-      for (float& number : row) number = number > threshold ? std::abs(number) + 1 : 0;
-      std::vector<uint32_t> index(cols + kOpenListSlack), starts(OpenBlocks(cols) + 1);
-      std::vector<float> value(cols + kOpenListSlack);
-      const size_t count =
-          kernels.list_open(row.data(), cols, cols, index.data(), value.data(), starts.data());
-      const OpenListRoom& lists = open_.ListedByCaller(1, cols);
-      std::copy_n(index.begin(), count, lists.index);
-      EXPECT_EQ(open_.SetStarts(0, count), lists.index);
-      EXPECT_EQ(std::vector<uint32_t>(lists.starts, lists.starts + starts.size()), starts)
-          << cols << " columns above " << threshold << ", seed " << seed_;
+    const std::vector<float> w = random_.Vector(kOuter * cols, Values::kNormal);
+    const PackedMatrix packed = PackedMatrix::FromRows({w.data(), kOuter, cols});
+    for (const size_t rows : {1, 2, 7}) {
+      for (const float threshold : {-9.0f, 0.5f, 1.5f, 1.9f, 9.0f}) {
+        SCOPED_TRACE(std::to_string(rows) + " rows, " + std::to_string(cols) + " columns above " +
+                     std::to_string(threshold) + ", seed " + std::to_string(seed_));
+        std::vector<float> x = random_.Vector(rows * cols, Values::kNormal);
+        for (float& number : x) number = number > threshold ? std::abs(number) + 1 : 0;
+        // Two callers share the columns; the first one's lists go on with those of the other.
+        OpenRows other;
+        const RowListRoom first = open_.ListedByCaller(rows, cols), second = other.ListedByCaller(rows, cols);
+        const auto append = [&](const RowListRoom& room, size_t r, size_t column, size_t count) {
+          room.index[r * room.stride + count] = static_cast<uint32_t>(column);
+          room.value[r * room.stride + count] = x[r * cols + column];
+        };
+        for (size_t r = 0; r < rows; ++r) {
+          size_t counts[2] = {0, 0};
+          for (size_t k = 0; k < cols; ++k) {
+            if (!(x[r * cols + k] > 0)) continue;
+            const bool is_first = k < cols / 3;
+            append(is_first ? first : second, r, k, counts[is_first ? 0 : 1]++);
+          }
+          other.AppendTo(r, counts[1], counts[0], open_);
+          EXPECT_EQ(open_.SetCount(r, counts[0] + counts[1]), first.index + r * first.stride);
+        }
+        open_.CutIntoBlocks();
+        std::vector<float> expected(rows * kOuter), actual(rows * kOuter);
+        kernels.product(x.data(), cols, rows, packed.view(), nullptr, 1, expected.data(), kOuter);
+        open_.Multiply(kernels, packed.view(), nullptr, {actual.data(), rows, kOuter});
+        EXPECT_TRUE(BitsEqual(actual.data(), expected.data(), expected.size()));
+      }
     }
   }
 }

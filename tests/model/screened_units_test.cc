@@ -47,7 +47,7 @@ class ScreenedUnitsTest : public ::testing::Test {
 
   void ExpectFound(const KernelSet& kernels, const ScreenRange& range, bool square) {
     const size_t outer = bias_.size(), rows = expected_.size() / outer, inner = packed_.inner();
-    const OpenListRoom& lists = open_.ListedByCaller(rows, outer);
+    const RowListRoom lists = open_.ListedByCaller(rows, outer);
     const ScreenedInput& input = Rounded(kernels, rows, inner);
     ASSERT_TRUE(input.screenable());
     ASSERT_TRUE(units_.Find(kernels, screen_.view(), range, bias_.data(), square, input, 1, lists));
@@ -107,7 +107,7 @@ TEST_F(ScreenedUnitsTest, AreThoseOfTheProduct) {
 TEST_F(ScreenedUnitsTest, GivesUpAboveTheLimitAndOnRowsThatCannotBeScreened) {
   Make(4, 40, 128, 0, 0);  // half of the gates are open
   for (const KernelSet* set : AvailableKernelSets()) {
-    const OpenListRoom& lists = open_.ListedByCaller(4, 128);
+    const RowListRoom lists = open_.ListedByCaller(4, 128);
     const auto find = [&](double limit) {
       const ScreenedInput& input = Rounded(*set, 4, 40);
       return input.screenable() &&
