@@ -188,6 +188,17 @@ struct LowPrecisionRows {
   const float* scales = nullptr;  // one a row
 };
 
+// Keys and values of tokens, [heads, head_dim] each.
+struct TokenRows {
+  const float* keys = nullptr;
+  size_t key_stride = 0;
+  const float* values = nullptr;
+  size_t value_stride = 0;
+};
+
+// See token_blocks.h.
+struct TokenBlocks;
+
 // See screen.h.
 struct ScreenView;
 struct ScreenRange;
@@ -238,6 +249,10 @@ struct KernelSet {
   // read but where read_closed lets them be.
   void (*attend_token)(const TokenAttention& attention, GateRow* gates, float* out);
 
+  // Stores tokens 0 to `tokens` - 1 in blocks, which have room for them and are aligned to 64 bytes; the
+  // others of the last block then hold anything.
+  void (*store_tokens)(const TokenRows& rows, size_t tokens, const TokenBlocks& layout, float* blocks);
+
   // out[r][n] = x_r . w_n + bias[n] in the matrix's precision. kInt8: the sum of products is exact, then one
   // fma(sum, x scale * w scale, bias), so the same on every target. kBfloat16: summed in float32, in an order
   // and with roundings that depend on the target (AVX-512 BF16 flushes subnormal numbers).
@@ -277,8 +292,8 @@ struct KernelSet {
   // True if all n numbers are finite.
   bool (*all_finite)(const float* x, size_t n);
 
-  // out[i] = a[i] + b[i]. out may equal a or b.
-  void (*add)(const float* a, const float* b, size_t n, float* out);
+  // out[i] = a[i] + b[i]; returns whether all sums are finite. out may equal a or b.
+  bool (*add)(const float* a, const float* b, size_t n, float* out);
 
   // out[i] = fma(x[i], weight[i], bias[i]); bias may be null (zero). The affine norm. out may equal x.
   void (*scale_shift)(const float* x, const float* weight, const float* bias, size_t n, float* out);

@@ -8,6 +8,7 @@
 #endif
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 
 #include "core/kernels/simd_vector-inl.h"
@@ -37,9 +38,15 @@ HWY_INLINE void ForEachVector(size_t n, const Map& map) {
   if (i < n) map(i, PartOfVector{n - i});
 }
 
-inline void Add(const float* a, const float* b, size_t n, float* out) {
-  ForEachVector(n, [=](size_t i, auto access)
-                       HWY_ATTR { access.Store(hn::Add(access.Load(a + i), access.Load(b + i)), out + i); });
+inline bool Add(const float* a, const float* b, size_t n, float* out) {
+  // 0 * x is NaN for x that is not finite.
+  FloatVector overflow = hn::Zero(FloatTag());
+  ForEachVector(n, [=, &overflow](size_t i, auto access) HWY_ATTR {
+    const FloatVector sum = hn::Add(access.Load(a + i), access.Load(b + i));
+    overflow = hn::MulAdd(sum, hn::Zero(FloatTag()), overflow);
+    access.Store(sum, out + i);
+  });
+  return hn::GetLane(hn::SumOfLanes(FloatTag(), overflow)) == 0;
 }
 
 inline void ScaleShift(const float* x, const float* weight, const float* bias, size_t n, float* out) {
@@ -83,6 +90,17 @@ inline void ScaleAdd(const float* x, float scale, const float* bias, size_t n, f
 }
 
 inline void Divide(float* x, float divisor, size_t n) {
+  // The inverse of a power of two is exact, so that the product is the quotient, rounded once.
+  const float inverse = 1 / divisor;
+  uint32_t bits;
+  std::memcpy(&bits, &inverse, sizeof(bits));
+  const uint32_t exponent = bits >> 23 & 0xFF;
+  if ((bits & 0x7FFFFF) == 0 && exponent != 0 && exponent != 0xFF && divisor * inverse == 1) {
+    const FloatVector factor = hn::Set(FloatTag(), inverse);
+    ForEachVector(
+        n, [=](size_t i, auto access) HWY_ATTR { access.Store(hn::Mul(access.Load(x + i), factor), x + i); });
+    return;
+  }
   const FloatVector d = hn::Set(FloatTag(), divisor);
   ForEachVector(n,
                 [=](size_t i, auto access) HWY_ATTR { access.Store(hn::Div(access.Load(x + i), d), x + i); });

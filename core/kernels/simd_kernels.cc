@@ -18,6 +18,7 @@
 #include "core/kernels/simd_product-inl.h"
 #include "core/kernels/simd_sparse-inl.h"
 #include "core/kernels/simd_token_attention-inl.h"
+#include "core/kernels/simd_token_blocks-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -44,6 +45,7 @@ const KernelSet& Table() {
                                        SparseProduct,
                                        ContinueSparseProduct,
                                        AttendToken,
+                                       StoreTokens,
                                        LowPrecisionProduct,
                                        RoundRow,
                                        /*fast_screen=*/false,

@@ -127,7 +127,6 @@ void MakeTasks(const Evaluation& evaluation, const AttentionStage& stage, std::v
 // `fresh` are keys and values that belong into `keys`, or null if those are complete.
 void AttendTo(Evaluation& evaluation, const AttentionStage& stage, absl::Span<const KeyValues* const> keys,
               const NewKeyValues* fresh, MatrixView<const float> query, MatrixView<float> branch) {
-  const ModelConfig& config = evaluation.config;
   const MatrixView<float> attended = AttentionRows(evaluation, Workspace::kAttended);
   std::vector<AttentionTask>& tasks = evaluation.workspace.attention_tasks;
   MakeTasks(evaluation, stage, tasks);
@@ -143,7 +142,7 @@ void AttendTo(Evaluation& evaluation, const AttentionStage& stage, absl::Span<co
     if (task.all_heads) {
       TokenKeys own = stage.token_keys[task.sequence];
       if (own.view.data == nullptr) {
-        own = KeepInScratch(config, fresh->keys.Rows(range.first, range.count),
+        own = KeepInScratch(evaluation, fresh->keys.Rows(range.first, range.count),
                             fresh->values.Rows(range.first, range.count), scratch);
       } else if (fresh != nullptr) {
         own.view.StoreToken(stage.stored_layer, own.tokens - 1, fresh->keys.row(range.first),

@@ -216,13 +216,15 @@ void Evaluation::AddBranch(MatrixView<const float> branch, const NormWeights* no
   NextStage();
   ForRows(x.rows, kNormWork * x.cols, [&](size_t first, size_t count, size_t) {
     for (size_t r = first; r < first + count; ++r) {
+      bool finite = true;
       if (config.residual) {
-        kernels.add(x.row(r), branch.row(r), x.cols, x.row(r));
+        finite = kernels.add(x.row(r), branch.row(r), x.cols, x.row(r));
       } else {
         std::copy_n(branch.row(r), x.cols, x.row(r));
       }
       if (norm != nullptr) NormRow(*norm, x.row(r), x.cols, x.row(r));
-      if (!kernels.all_finite(x.row(r), x.cols)) Fail(token(r).sequence, token(r).position, what, layer);
+      if (norm != nullptr || !config.residual) finite = kernels.all_finite(x.row(r), x.cols);
+      if (!finite) Fail(token(r).sequence, token(r).position, what, layer);
     }
   });
 }

@@ -44,10 +44,11 @@ void FindShortSequences(Evaluation& evaluation, std::vector<TokenKeys>& found) {
   }
 }
 
-TokenKeys KeepInScratch(const ModelConfig& config, MatrixView<const float> keys,
+TokenKeys KeepInScratch(const Evaluation& evaluation, MatrixView<const float> keys,
                         MatrixView<const float> values, Workspace::Worker& scratch) {
-  const KeyValueView view = ScratchView(config, keys.rows, scratch.token_keys.data());
-  for (size_t t = 0; t < keys.rows; ++t) view.StoreToken(0, t, keys.row(t), values.row(t));
+  const KeyValueView view = ScratchView(evaluation.config, keys.rows, scratch.token_keys.data());
+  evaluation.kernels.store_tokens({keys.data, keys.stride, values.data, values.stride}, keys.rows,
+                                  view.token_blocks(), view.Blocks(0));
   return {view, keys.rows};
 }
 

@@ -32,7 +32,7 @@ void AttendToken(Evaluation& evaluation, const AttentionStage& stage, const Toke
 
 // Keys and values of a short sequence's tokens, out of their rows, in the worker's scratch, where
 // FindShortSequences has made room: what AttendToken then reads.
-TokenKeys KeepInScratch(const ModelConfig& config, MatrixView<const float> keys,
+TokenKeys KeepInScratch(const Evaluation& evaluation, MatrixView<const float> keys,
                         MatrixView<const float> values, Workspace::Worker& scratch);
 
 // Brings the keys, not the values, of all heads of a layer into the cache, if they are kept anywhere.

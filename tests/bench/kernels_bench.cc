@@ -19,6 +19,7 @@
 #include "core/kernels/kernel_set.h"
 #include "core/kernels/packing.h"
 #include "core/kernels/screen.h"
+#include "core/kernels/token_blocks.h"
 #include "tests/bench/fma_peak.h"
 
 namespace splineserve {
@@ -142,6 +143,19 @@ void TokenAttentionOf(benchmark::State& state, const KernelSet* set, size_t toke
     benchmark::DoNotOptimize(out.data());
     benchmark::ClobberMemory();
   }
+}
+
+// Keys and values of 8 tokens, 8 heads of 32, on their way into blocks of tokens.
+void StoreTokens(benchmark::State& state, const KernelSet* set) {
+  constexpr size_t kTokens = 8, kHeads = 8, kDim = 32, kStride = kHeads * kDim;
+  const AlignedBuffer<float> keys = Numbers(kTokens * kStride, 12), values = Numbers(kTokens * kStride, 13);
+  const TokenBlocks layout = {kHeads, kDim};
+  AlignedBuffer<float> blocks(layout.Size(kTokens));
+  for (auto _ : state) {
+    set->store_tokens({keys.data(), kStride, values.data(), kStride}, kTokens, layout, blocks.data());
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(2 * kTokens * kStride));
 }
 
 // Scores of 36 queries with 2,048 keys, some 10 % of them open, and their lists: made by the product, by a
@@ -280,6 +294,7 @@ void Register() {
             ->UseManualTime();
       }
     }
+    benchmark::RegisterBenchmark(("store_tokens/" + target).c_str(), StoreTokens, set);
     for (size_t open : {50, 10, 3}) {
       for (size_t log2_block : {size_t{7}, size_t{8}, size_t{9}, kWholeRowLog2Block}) {
         const std::string name = "sparse_product/" + target + "/open:" + std::to_string(open) +

@@ -98,6 +98,18 @@ TEST(ElementwiseTest, Add) {
       set.add(in.A(), out, in.n, out);
     };
     Expect(in.n, onto_second, sum);
+
+    std::vector<float> out(in.n), large(in.n, 1.0f);
+    EXPECT_TRUE(set.add(in.A(), in.B(), in.n, out.data()));
+    for (float bad : {std::numeric_limits<float>::max(), -std::numeric_limits<float>::max(),
+                      std::numeric_limits<float>::quiet_NaN()}) {
+      for (size_t at = 0; at < in.n; ++at) {
+        large[at] = bad;
+        ASSERT_FALSE(set.add(large.data(), large.data(), in.n, out.data())) << bad << " at " << at;
+        ASSERT_TRUE(set.add(large.data(), large.data(), at, out.data())) << bad << " past " << at;
+        large[at] = 1;
+      }
+    }
   });
 }
 
@@ -139,7 +151,7 @@ TEST(ElementwiseTest, ScaleAdd) {
 
 TEST(ElementwiseTest, Divide) {
   ForAll([](const KernelSet& set, const Inputs& in) {
-    for (float divisor : {1.0f, 3.0f, 7.0f, 49.0f, 1e-30f}) {
+    for (float divisor : {1.0f, 3.0f, 7.0f, 8.0f, 4096.0f, 49.0f, 1e-30f, -0.5f, 0x1p-140f, 0x1p127f}) {
       const auto kernel = [&](float* out) {
         std::copy_n(in.A(), in.n, out);
         set.divide(out, divisor, in.n);

@@ -74,6 +74,42 @@ TEST(TokenBlocksTest, PlacesAreDistinct) {
   }
 }
 
+// store_tokens puts every number where it belongs and touches nothing past the blocks.
+TEST(TokenBlocksTest, TokensAreStoredInTheirPlaces) {
+  constexpr float kGuard = -77.5f;
+  const uint64_t seed = testing::TestSeed();
+  RandomFloats random(seed);
+  for (const KernelSet* set : AvailableKernelSets()) {
+    for (size_t heads : {1, 2, 3, 4, 6, 8}) {
+      for (size_t head_dim : {1, 4, 5, 16, 33}) {
+        for (size_t tokens : {1, 3, 4, 5, 8, 12, 17}) {
+          SCOPED_TRACE(std::string(set->name) + " heads " + std::to_string(heads) + " head_dim " +
+                       std::to_string(head_dim) + " tokens " + std::to_string(tokens) + " seed " +
+                       std::to_string(seed));
+          const TokenBlocks layout = {heads, head_dim};
+          const size_t key_stride = heads * head_dim + 3, value_stride = heads * head_dim + 1;
+          const std::vector<float> keys = random.Vector(tokens * key_stride, Values::kNormal),
+                                   values = random.Vector(tokens * value_stride, Values::kNormal);
+          AlignedBuffer<float> blocks(layout.Size(tokens) + 1);
+          blocks[layout.Size(tokens)] = kGuard;
+          set->store_tokens({keys.data(), key_stride, values.data(), value_stride}, tokens, layout,
+                            blocks.data());
+          EXPECT_EQ(blocks[layout.Size(tokens)], kGuard);
+          for (size_t t = 0; t < tokens; ++t) {
+            for (size_t h = 0; h < heads; ++h) {
+              for (size_t n = 0; n < head_dim; ++n) {
+                ASSERT_EQ(blocks[layout.KeyAt(t, h) + n * kLaneBlock],
+                          keys[t * key_stride + h * head_dim + n]);
+                ASSERT_EQ(blocks[layout.ValueAt(t, h) + n], values[t * value_stride + h * head_dim + n]);
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 class TokenAttentionTest : public ::testing::Test {
  protected:
   void SetUp() override { RecordProperty("seed", std::to_string(seed_)); }
