@@ -107,6 +107,11 @@ TEST_F(OpenRowsTest, ListsOfACallerMultiplyLikeTheRows) {
                      std::to_string(threshold) + ", seed " + std::to_string(seed_));
         std::vector<float> x = random_.Vector(rows * cols, Values::kNormal);
         for (float& number : x) number = number > threshold ? std::abs(number) + 1 : 0;
+        // What earlier lists have left must not count.
+        AlignedBuffer<GateState> states(rows);
+        for (size_t r = 0; r < rows; ++r) states[r].open = static_cast<uint32_t>(cols / 2);
+        const std::vector<float> open_row(rows * cols, 1.0f);
+        open_.List(kernels, {open_row.data(), rows, cols}, states.data(), 2);
         // Two callers share the columns; the first one's lists go on with those of the other.
         OpenRows other;
         const RowListRoom first = open_.ListedByCaller(rows, cols), second = other.ListedByCaller(rows, cols);
