@@ -85,16 +85,16 @@ void ReserveScratch(Evaluation& evaluation, const AttentionStage& stage,
     evaluation.workspace.worker(i).gates.reserve(heads);
     evaluation.workspace.worker(i).bits.reserve(heads);
   }
-  size_t most_rows = 0, most_columns = 0;
+  size_t most_rows = 0, most_scores = 0;
   for (size_t s = 0; s < keys.size(); ++s) {
     if (IsByToken(stage, s)) continue;
     const size_t rows = std::min(kQueryBlock, evaluation.sequences()[s].count);
     // Of what is there, not of what is used, which grows with every step.
     const size_t columns = gated ? keys[s]->largest_chunk() : keys[s]->capacity();
     ReserveUnpacked(evaluation, *keys[s]);
-    if (rows <= most_rows && columns <= most_columns) continue;
+    if (rows <= most_rows && rows * columns <= most_scores) continue;
     most_rows = std::max(most_rows, rows);
-    most_columns = std::max(most_columns, columns);
+    most_scores = std::max(most_scores, rows * columns);
     for (size_t i = 0; i < evaluation.pool.threads(); ++i) {
       Workspace::Worker& scratch = evaluation.workspace.worker(i);
       scratch.gated.EnsureSize(rows * columns);

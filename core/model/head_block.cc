@@ -80,6 +80,12 @@ class HeadBlock {
     }
   }
 
+  // Room for the scores of `columns` keys, which Attend has reserved as a rule.
+  MatrixView<float> Scores(size_t columns, Workspace::Worker& scratch) const {
+    scratch.gated.EnsureSize(task_.rows * columns);
+    return {scratch.gated.data(), task_.rows, columns};
+  }
+
   // out = the chains over values so far.
   void Multiply(MatrixView<const float> weights, const Part& part, MatrixView<float> out) {
     const KernelSet& kernels = evaluation_.kernels;
@@ -100,7 +106,7 @@ class HeadBlock {
     ForParts(scratch, [&](const Part& part) {
       if (passed != 0) PassOver(passed, scratch);
       passed = part.tokens;
-      const MatrixView<float> scores(scratch.gated.data(), task_.rows, part.tokens);
+      const MatrixView<float> scores = Scores(part.tokens, scratch);
       const GateSpec spec = {config_.attention_activation == AttentionActivation::kRelu2,
                              margins,
                              stage_.causal ? scratch.widths.data() : nullptr,
@@ -177,7 +183,7 @@ class HeadBlock {
       if (margins) rows[r].seen.margin = std::numeric_limits<float>::infinity();
     }
     ForParts(scratch, [&](const Part& part) {
-      const MatrixView<float> scores(scratch.gated.data(), task_.rows, part.tokens);
+      const MatrixView<float> scores = Scores(part.tokens, scratch);
       scratch.arguments.EnsureSize(part.tokens);
       kernels.product(queries.data, queries.stride, task_.rows, part.keys, nullptr, config_.attention_scale,
                       scores.data, scores.stride);
@@ -206,7 +212,7 @@ class HeadBlock {
 
   // Weights SoftMax or SoftPlus of scale q . k.
   void Smooth(MatrixView<const float> queries, MatrixView<float> out, Workspace::Worker& scratch) {
-    const MatrixView<float> scores(scratch.gated.data(), task_.rows, Columns());
+    const MatrixView<float> scores = Scores(Columns(), scratch);
     ForParts(scratch, [&](const Part& part) {
       evaluation_.kernels.product(queries.data, queries.stride, task_.rows, part.keys, nullptr,
                                   config_.attention_scale, scores.data + part.first, scores.stride);

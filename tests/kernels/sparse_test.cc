@@ -149,9 +149,9 @@ TEST_F(SparseTest, SparseProductEqualsTheWholeChain) {
         }
       }
       // Long enough for weights to be fetched ahead; some of the listed rows are left out.
-      const size_t rows = 5, inner = 3000, outer = 70;
+      const size_t rows = 9, inner = 3000, outer = 100;
       for (size_t log2_block : kLog2Blocks) {
-        const std::vector<float> x = Gated(rows * inner, 0.3);
+        const std::vector<float> x = Gated(rows * inner, 0.6);
         const RandomWeights w(random_, outer, inner, Values::kNormal, format);
         std::vector<float> expected(rows * outer), actual(rows * outer);
         testing::ScalarProduct({x.data(), rows, inner}, {w.numbers.data(), outer, inner}, nullptr, 1,
