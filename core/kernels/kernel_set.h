@@ -95,6 +95,7 @@ struct alignas(64) GateState {
 // The numbers above zero of several rows, as lists: what a sparse product reads. The columns are cut into
 // blocks, whose weights all rows use before any goes on to the next block: the entries of row r in block b,
 // columns [b, b + 1) << log2_block, are those of segments[b * rows + r], by ascending column.
+// Places are 32 bits: rows * (columns + kOpenListSlack) must fit them.
 struct OpenSegment {
   uint32_t begin = 0, end = 0;
 };
@@ -140,7 +141,8 @@ struct GateSpec {
   uint8_t* const* bits = nullptr;
   GateState* states = nullptr;  // one a row; added to
   // Null, or where the numbers of every row's open gates are listed, squares that underflowed to zero among
-  // them; `w` is then the whole matrix, of one column at least.
+  // them; `w` is then the whole matrix, of one column at least, in panels of kMaxPanelWidth if it has
+  // several.
   const OpenListRoom* lists = nullptr;
 };
 
@@ -305,7 +307,7 @@ struct KernelSet {
   // out[i] = fma(x[i], scale, bias ? bias[i] : 0). The embedding. out may equal x.
   void (*scale_add)(const float* x, float scale, const float* bias, size_t n, float* out);
 
-  // x[i] = x[i] / divisor, a true division.
+  // x[i] = x[i] / divisor, as a true division gives it.
   void (*divide)(float* x, float divisor, size_t n);
 };
 

@@ -66,8 +66,8 @@ struct SparseChains {
 };
 
 // What is brought into the caches while a list is walked: nothing; the weights of later entries of the same
-// list, which is walked once; or those of the next block, a share with every entry, as the processor does not
-// foresee which rows of a panel come next.
+// list, which is walked once; or those of the next block, a share with every entry that two rows walk side by
+// side, as the processor does not foresee which rows of a panel come next.
 enum class SparseFetch { kNone, kEntries, kBlock };
 
 // Where the next block's weights are fetched, `step` bytes further for every entry.

@@ -18,7 +18,7 @@ HWY_BEFORE_NAMESPACE();
 namespace splineserve {
 namespace HWY_NAMESPACE {
 
-// Tokens that are stored together: as many as a line holds of one head, or a part of them.
+// Tokens that are stored together: as many as a line holds of one head, or half or a quarter of them.
 inline constexpr size_t kTokensTogether = 4;
 
 // The keys of kTokensTogether tokens of one head; number k of them goes to lines + k * kLaneBlock.

@@ -232,6 +232,7 @@ class FeedForwardRun {
   bool Screen(const ScreenRange& range, const ScreenedInput& input, Workspace::Worker& scratch) {
     if (failed_ > found_ || !input.screenable()) return false;
     const size_t rows = input.x().rows;
+    if (!OpenRows::Fits(rows, config_.intermediate_size)) return false;
     // Lists of more open units than that make `down` slower.
     const double limit = std::min(weights_.screen_limit.Of(rows), weights_.down.sparse_below);
     const bool found =

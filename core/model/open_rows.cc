@@ -1,6 +1,7 @@
 #include "core/model/open_rows.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace splineserve {
 namespace {
@@ -25,6 +26,10 @@ size_t Log2BlockOfRows(size_t rows, double open) {
 
 }  // namespace
 
+bool OpenRows::Fits(size_t rows, size_t cols) {
+  return rows * (cols + kOpenListSlack) <= std::numeric_limits<uint32_t>::max();
+}
+
 void OpenRows::Reserve(size_t rows, size_t cols) {
   index_.EnsureSize(rows * (cols + kOpenListSlack));
   value_.EnsureSize(rows * (cols + kOpenListSlack));
@@ -39,7 +44,7 @@ const OpenListRoom& OpenRows::MakeRoom(size_t rows, size_t cols, size_t log2_blo
 }
 
 const OpenListRoom* OpenRows::Room(size_t rows, size_t cols, double expected, double sparse_below) {
-  listed_by_product_ = expected < sparse_below;
+  listed_by_product_ = expected < sparse_below && Fits(rows, cols);
   MakeRoom(rows, cols, Log2BlockOfRows(rows, expected));
   return listed_by_product_ ? &lists_ : nullptr;
 }
@@ -96,7 +101,8 @@ double OpenRows::List(const KernelSet& kernels, MatrixView<const float> x, const
     const size_t end = std::min(x.rows, first + kGroupRows);
     size_t open_here = 0;
     for (size_t r = first; r < end; ++r) open_here += states[r].open;
-    const double limit = sparse_below * static_cast<double>((end - first) * x.cols);
+    const double limit =
+        Fits(x.rows, x.cols) ? sparse_below * static_cast<double>((end - first) * x.cols) : 0;
     group_listed_[group] = static_cast<double>(open_here) < limit ? 1 : 0;
     if (group_listed_[group] == 0) all_listed_ = false;
   }

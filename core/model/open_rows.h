@@ -19,13 +19,16 @@ struct RowListRoom {
   size_t stride = 0;
 };
 
-// A block of gated rows, each either listed (its open numbers) or left dense. The choice changes the time,
-// never a bit of the result. Reused from block to block: allocates only to grow. Not thread-safe, but
-// Multiply may be called from several threads between two calls of List.
+// A block of gated rows, each dozen of them either listed (their open numbers) or left dense. The choice
+// changes the time, never a bit of the result. Reused from block to block: allocates only to grow. Not
+// thread-safe, but Multiply may be called from several threads between two calls of List.
 class OpenRows {
  public:
   // What is said of the rows that come, as nobody has seen their gates yet.
   static constexpr double kUnknown = 1;
+
+  // Whether places in the lists of so many rows fit 32 bits. Others are never listed.
+  static bool Fits(size_t rows, size_t cols);
 
   // Makes room for the lists of `rows` rows of `cols` numbers, so that List need not.
   void Reserve(size_t rows, size_t cols);
@@ -48,7 +51,7 @@ class OpenRows {
 
   // Lists the rows of x, unless a product has listed them in the Room, but those of whose gates, `states`
   // says, at least sparse_below are open: some rows at a time, as dense rows cost less together. Rows hold
-  // gated numbers, >= 0. `x` and `states` must stay until the last Multiply. Returns the share of open gates.
+  // gated numbers, >= 0. `x` must stay until the last Multiply. Returns the share of open gates.
   double List(const KernelSet& kernels, MatrixView<const float> x, const GateState* states,
               double sparse_below);
 
@@ -75,7 +78,7 @@ class OpenRows {
 
   MatrixView<const float> x_;
   bool all_listed_ = false;
-  AlignedBuffer<uint8_t> group_listed_;  // else
+  AlignedBuffer<uint8_t> group_listed_;  // one a group of rows; unless all_listed_
   AlignedBuffer<uint32_t> index_;
   AlignedBuffer<float> value_;
   AlignedBuffer<OpenSegment> segments_;
