@@ -230,8 +230,9 @@ void SparseProductOf(const OpenLists& x, size_t rows, const PackedView& w, const
     const OpenSegment* const segments = x.segments + b * x.rows;
     for (size_t r = 0; r < rows; ++r) open += segments[r].end - segments[r].begin;
   }
-  // Worth it where most weights of a block are used and are not in the second-level cache already. 4096 by
-  // 1024 weights, 32 rows, 10 % open: 0.44 of the dense time without.
+  // Worth it where most weights of a block are used and are not in the second-level cache already: 128 rows
+  // of 2,048 numbers, 10 % open, times 512 columns, of 18 matrices in turn, make 57 GFLOP/s with it and 38
+  // without (Emerald Rapids).
   constexpr size_t kCachedBytes = 512 * 1024;
   const size_t bytes = w.inner * w.outer * sizeof(Weight);
   if (rows > 2 && bytes > kCachedBytes && open > w.inner) {

@@ -6,7 +6,8 @@
 namespace splineserve {
 namespace {
 
-constexpr size_t kSmallestLog2Block = 7;
+constexpr size_t kShortLog2Block = 7, kLongLog2Block = 8;
+static_assert(kShortLog2Block >= kLeastLog2Block, "a block is a whole number of panels");
 
 size_t CeilDiv(size_t a, size_t b) { return (a + b - 1) / b; }
 
@@ -14,14 +15,14 @@ size_t CeilDiv(size_t a, size_t b) { return (a + b - 1) / b; }
 // fill two thirds of the first-level cache; the sparser the lists, the more does loading and storing the sums
 // weigh. On an Emerald Rapids sparse_product of kernels_bench makes in blocks of 128, 256 and 512, half open
 // 90, 63 and 56 GFLOP/s, 10 % open 59, 52 and 51, 3 % open 28, 32 and 31.
-size_t Log2Block(double open) { return open < 0.07 ? kSmallestLog2Block + 1 : kSmallestLog2Block; }
+size_t Log2Block(double open) { return open < 0.07 ? kLongLog2Block : kShortLog2Block; }
 
 // Of lists that lie row by row, where every part of a list lies on a page of its own: the longer the parts,
 // the better. Lists of one or two rows are walked once, and the parts of very short ones are not worth a walk
 // each.
 size_t Log2BlockOfRows(size_t rows, double open) {
   if (rows <= 2 || open < 0.02) return kWholeRowLog2Block;
-  return open < 0.25 ? kSmallestLog2Block + 1 : kSmallestLog2Block;
+  return open < 0.25 ? kLongLog2Block : kShortLog2Block;
 }
 
 }  // namespace
@@ -31,10 +32,11 @@ bool OpenRows::Fits(size_t rows, size_t cols) {
 }
 
 void OpenRows::Reserve(size_t rows, size_t cols) {
+  group_listed_.EnsureSize(CeilDiv(rows, kGroupRows));
+  if (!Fits(rows, cols)) return;
   index_.EnsureSize(rows * (cols + kOpenListSlack));
   value_.EnsureSize(rows * (cols + kOpenListSlack));
-  segments_.EnsureSize(rows * OpenBlocks(cols, kSmallestLog2Block));
-  group_listed_.EnsureSize(CeilDiv(rows, kGroupRows));
+  segments_.EnsureSize(rows * OpenBlocks(cols, kShortLog2Block));
 }
 
 const OpenListRoom& OpenRows::MakeRoom(size_t rows, size_t cols, size_t log2_block) {

@@ -39,8 +39,8 @@ class OpenRows {
   // rows like these, or kUnknown.
   const OpenListRoom* Room(size_t rows, size_t cols, double expected, double sparse_below);
 
-  // Where the caller lists all of `rows` rows of `cols` numbers, in place of List. SetCount of every row,
-  // then CutIntoBlocks complete them.
+  // Where the caller lists all of `rows` rows of `cols` numbers, which must fit, in place of List. SetCount
+  // of every row, then CutIntoBlocks complete them.
   RowListRoom ListedByCaller(size_t rows, size_t cols);
 
   // The first `count` entries of row r's list become those from `at` on in `to`, which is made the same way.

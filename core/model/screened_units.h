@@ -42,9 +42,9 @@ class ScreenedInput {
 // What screening finds in such a block. Allocates only to grow; not thread-safe.
 class ScreenedUnits {
  public:
-  // Lists the open units of `range` of every row of x, which must be screenable, squared if `square`;
-  // count(r) of them. Exactly the units that the product of x, w and `bias` opens. Returns false, with
-  // nothing to be used, if more than `limit` of all units are candidates.
+  // Lists the open units of `range` of every row of x, which must be screenable: count(r) of them, their
+  // numbers squared if `square`. Exactly the units that the product of x, w and `bias` opens. Returns false,
+  // with nothing to be used, if more than `limit` of all units are candidates.
   bool Find(const KernelSet& kernels, const ScreenView& w, const ScreenRange& range, const float* bias,
             bool square, const ScreenedInput& x, double limit, const RowListRoom& lists);
   uint32_t count(size_t row) const { return counts_[row]; }

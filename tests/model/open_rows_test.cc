@@ -99,6 +99,26 @@ TEST_F(OpenRowsTest, BlocksOfAnyShapeAndChoiceFollowEachOther) {
   }
 }
 
+// Lists whose places would not fit 32 bits are not made, and no room for them.
+TEST_F(OpenRowsTest, RowsThatDoNotFitStayDense) {
+  constexpr size_t kRows = 4, kCols = size_t{1} << 30;
+  EXPECT_TRUE(OpenRows::Fits(kRows - 1, kCols));
+  EXPECT_FALSE(OpenRows::Fits(kRows, kCols));
+  EXPECT_EQ(open_.Room(kRows, kCols, 0.1, 0.5), nullptr);
+  AlignedBuffer<GateState> states(kRows);
+  for (size_t r = 0; r < kRows; ++r) states[r].open = kCols / 10;
+  KernelSet kernels = *AvailableKernelSets().front();
+  kernels.list_open = nullptr;
+  static size_t dense_rows;
+  dense_rows = 0;
+  kernels.product = [](const float*, size_t, size_t rows, const PackedView&, const float*, float, float*,
+                       size_t) { dense_rows += rows; };
+  EXPECT_NEAR(open_.List(kernels, {nullptr, kRows, kCols}, states.data(), 0.5), 0.1, 1e-6);
+  std::vector<float> out(kRows);
+  open_.Multiply(kernels, PackedView(), nullptr, {out.data(), kRows, 1});
+  EXPECT_EQ(dense_rows, kRows);
+}
+
 // Lists that a caller makes, one row after the other, of any density: they are cut into blocks or not.
 TEST_F(OpenRowsTest, ListsOfACallerMultiplyLikeTheRows) {
   constexpr size_t kOuter = 70;
