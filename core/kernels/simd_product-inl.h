@@ -26,9 +26,12 @@ inline constexpr size_t kTileRows = 6;
 
 // Vectors in a tile of `rows` rows. The accumulators must hide the latency of the multiply-add (4 cycles, two
 // a cycle: 8 of them) and fit the registers: 6 x 4 = 24 of 32 on AVX-512 and NEON, 6 x 2 = 12 of 16 on AVX2.
+// Portable code calls std::fma number by number, and the compiler writes every tile out: one vector each.
 constexpr size_t TileVectors([[maybe_unused]] size_t rows) {
 #if HWY_TARGET == HWY_AVX2
   return rows == 1 ? 8 : rows <= 3 ? 4 : 2;
+#elif HWY_TARGET == HWY_EMU128 || HWY_TARGET == HWY_SCALAR
+  return 1;
 #else
   return 4;
 #endif

@@ -22,8 +22,9 @@ namespace HWY_NAMESPACE {
 template <typename Weight>
 inline constexpr size_t kNumbersPerLine = 64 / sizeof(Weight);
 
-// Vectors of one tile: a whole panel where the registers allow it.
-inline constexpr size_t kSparseVectors = HWY_MIN(kMaxPanelWidth / kLanes, 16);
+// Vectors of one tile: a whole panel, but no more than 8, whose chains hide the latency of the multiply-add
+// and leave registers; in portable code, which the compiler writes out lane by lane, a cache line.
+inline constexpr size_t kSparseVectors = HWY_MIN(kMaxPanelWidth / kLanes, kHardwareFma ? 8 : 4);
 
 // Rows whose chains run side by side: those of one wait 4 cycles for every multiply-add, of which there are
 // but as many as vectors in the tile. Where two rows' chains do not fit the registers a row has enough.
@@ -86,36 +87,48 @@ HWY_INLINE void FetchShare(BlockFetch& fetch, size_t entries) {
   }
 }
 
-// One row's entries of a segment into V vectors of a panel of kWidth columns that starts at `w`; the last
-// vector has `last` columns.
-template <size_t V, size_t kWidth, SparseFetch kFetch, typename Weight>
-HWY_INLINE void SparseTile(const OpenLists& x, const OpenSegment& segment, const Weight* HWY_RESTRICT w,
+struct SparseArguments {
+  OpenLists x;
+  size_t rows;
+  size_t blocks;
+  size_t panel_stride, panel_width;
+  SparseFetch fetch;
+  size_t fetch_step;
+  bool from_out;  // chains start at what `out` holds, not at the bias
+};
+
+// One row's entries of a segment into V vectors of a panel that starts at `w`; the last vector has `last`
+// columns.
+template <size_t V, SparseFetch kFetch, typename Weight>
+HWY_INLINE void SparseTile(const SparseArguments& a, const OpenSegment& segment, const Weight* HWY_RESTRICT w,
                            const float* start, size_t last, float* out, BlockFetch& fetch) {
-  const uint32_t* HWY_RESTRICT index = x.index;
-  const float* HWY_RESTRICT value = x.value;
+  const uint32_t* HWY_RESTRICT index = a.x.index;
+  const float* HWY_RESTRICT value = a.x.value;
+  const size_t width = a.panel_width;
   SparseChains<V> row;
   row.Load(start, last);
   for (size_t i = segment.begin, end = segment.end; i < end; ++i) {
     if constexpr (kFetch == SparseFetch::kEntries) {
       // Past the list's end this may name any address.
       constexpr size_t kDistance = 12;
-      const Weight* later = w + size_t{index[i + kDistance]} * kWidth;
+      const Weight* later = w + size_t{index[i + kDistance]} * width;
 #pragma GCC unroll 4
       for (size_t c = 0; c < V * kLanes; c += kNumbersPerLine<Weight>) __builtin_prefetch(later + c);
     }
     FetchShare<kFetch>(fetch, 1);
-    row.Add(value[i], w + size_t{index[i]} * kWidth);
+    row.Add(value[i], w + size_t{index[i]} * width);
   }
   row.Store(out, last);
 }
 
 // The same of two rows, side by side as far as the shorter list goes.
-template <size_t V, size_t kWidth, SparseFetch kFetch, typename Weight>
-HWY_INLINE void SparseTilePair(const OpenLists& x, const OpenSegment* segments, const Weight* HWY_RESTRICT w,
-                               const float* const (&start)[2], size_t last, float* const (&out)[2],
-                               BlockFetch& fetch) {
-  const uint32_t* HWY_RESTRICT index = x.index;
-  const float* HWY_RESTRICT value = x.value;
+template <size_t V, SparseFetch kFetch, typename Weight>
+HWY_INLINE void SparseTilePair(const SparseArguments& a, const OpenSegment* segments,
+                               const Weight* HWY_RESTRICT w, const float* const (&start)[2], size_t last,
+                               float* const (&out)[2], BlockFetch& fetch) {
+  const uint32_t* HWY_RESTRICT index = a.x.index;
+  const float* HWY_RESTRICT value = a.x.value;
+  const size_t width = a.panel_width;
   SparseChains<V> row[2];
   row[0].Load(start[0], last);
   row[1].Load(start[1], last);
@@ -123,33 +136,24 @@ HWY_INLINE void SparseTilePair(const OpenLists& x, const OpenSegment* segments, 
   const size_t i_end = segments[0].end, j_end = segments[1].end;
   for (const size_t both = i + HWY_MIN(i_end - i, j_end - j); i < both; ++i, ++j) {
     FetchShare<kFetch>(fetch, 2);
-    row[0].Add(value[i], w + size_t{index[i]} * kWidth);
-    row[1].Add(value[j], w + size_t{index[j]} * kWidth);
+    row[0].Add(value[i], w + size_t{index[i]} * width);
+    row[1].Add(value[j], w + size_t{index[j]} * width);
   }
-  for (; i < i_end; ++i) row[0].Add(value[i], w + size_t{index[i]} * kWidth);
-  for (; j < j_end; ++j) row[1].Add(value[j], w + size_t{index[j]} * kWidth);
+  for (; i < i_end; ++i) row[0].Add(value[i], w + size_t{index[i]} * width);
+  for (; j < j_end; ++j) row[1].Add(value[j], w + size_t{index[j]} * width);
   row[0].Store(out[0], last);
   row[1].Store(out[1], last);
 }
 
-struct SparseArguments {
-  OpenLists x;
-  size_t rows;
-  size_t blocks;
-  size_t panel_stride;
-  SparseFetch fetch;
-  size_t fetch_step;
-  bool from_out;  // chains start at what `out` holds, not at the bias
-};
-
-// Columns [column, column + columns) of one panel of kWidth columns; `w` points to the first of them. There
+// Columns [column, column + columns) of one panel; `w` points to the first of them. There
 // are more than V - 1 vectors of them.
-template <size_t V, size_t kWidth, SparseFetch kFetch, typename Weight>
+template <size_t V, SparseFetch kFetch, typename Weight>
 HWY_NOINLINE void SparseColumns(const SparseArguments& a, const Weight* w, const float* bias, size_t columns,
                                 float* out, size_t out_stride) {
   const size_t last = columns - (V - 1) * kLanes;
   for (size_t b = 0; b < a.blocks; ++b) {
-    const Weight* next = b + 1 < a.blocks ? w + ((b + 1) << a.x.log2_block) * kWidth : w + a.panel_stride;
+    const Weight* next =
+        b + 1 < a.blocks ? w + ((b + 1) << a.x.log2_block) * a.panel_width : w + a.panel_stride;
     BlockFetch fetch = {reinterpret_cast<const char*>(next), a.fetch_step};
     const OpenSegment* const segments = a.x.segments + b * a.x.rows;
     const bool from_bias = b == 0 && !a.from_out;
@@ -158,40 +162,40 @@ HWY_NOINLINE void SparseColumns(const SparseArguments& a, const Weight* w, const
       for (; r + 2 <= a.rows; r += 2) {
         float* const rows[2] = {out + r * out_stride, out + (r + 1) * out_stride};
         const float* const starts[2] = {from_bias ? bias : rows[0], from_bias ? bias : rows[1]};
-        SparseTilePair<V, kWidth, kFetch>(a.x, segments + r, w, starts, last, rows, fetch);
+        SparseTilePair<V, kFetch>(a, segments + r, w, starts, last, rows, fetch);
       }
     }
     for (; r < a.rows; ++r) {
       float* const row = out + r * out_stride;
-      SparseTile<V, kWidth, kFetch>(a.x, segments[r], w, from_bias ? bias : row, last, row, fetch);
+      SparseTile<V, kFetch>(a, segments[r], w, from_bias ? bias : row, last, row, fetch);
     }
   }
 }
 
-template <size_t V, size_t kWidth, typename Weight>
+template <size_t V, typename Weight>
 HWY_INLINE void SparseColumnsFetching(const SparseArguments& a, const Weight* w, const float* bias,
                                       size_t columns, float* out, size_t out_stride) {
   switch (a.fetch) {
     case SparseFetch::kNone:
-      return SparseColumns<V, kWidth, SparseFetch::kNone>(a, w, bias, columns, out, out_stride);
+      return SparseColumns<V, SparseFetch::kNone>(a, w, bias, columns, out, out_stride);
     case SparseFetch::kEntries:
-      return SparseColumns<V, kWidth, SparseFetch::kEntries>(a, w, bias, columns, out, out_stride);
+      return SparseColumns<V, SparseFetch::kEntries>(a, w, bias, columns, out, out_stride);
     case SparseFetch::kBlock:
-      return SparseColumns<V, kWidth, SparseFetch::kBlock>(a, w, bias, columns, out, out_stride);
+      return SparseColumns<V, SparseFetch::kBlock>(a, w, bias, columns, out, out_stride);
   }
 }
 
-template <size_t kWidth, typename Weight>
+template <typename Weight>
 HWY_INLINE void SparsePanel(const SparseArguments& a, const Weight* panel, const float* bias, size_t columns,
                             float* out, size_t out_stride) {
   for (size_t c = 0; c < columns; c += kSparseVectors * kLanes) {
     const size_t count = HWY_MIN(columns - c, kSparseVectors * kLanes);
     const float* tile_bias = bias != nullptr ? bias + c : nullptr;
     switch ((count + kLanes - 1) / kLanes) {
-#define SPLINESERVE_TILE(V)                                                                  \
-  case V:                                                                                    \
-    if constexpr (V <= kSparseVectors && V * kLanes <= kWidth)                               \
-      SparseColumnsFetching<V, kWidth>(a, panel + c, tile_bias, count, out + c, out_stride); \
+#define SPLINESERVE_TILE(V)                                                          \
+  case V:                                                                            \
+    if constexpr (V <= kSparseVectors)                                               \
+      SparseColumnsFetching<V>(a, panel + c, tile_bias, count, out + c, out_stride); \
     break;
       SPLINESERVE_TILE(1)
       SPLINESERVE_TILE(2)
@@ -201,14 +205,6 @@ HWY_INLINE void SparsePanel(const SparseArguments& a, const Weight* panel, const
       SPLINESERVE_TILE(6)
       SPLINESERVE_TILE(7)
       SPLINESERVE_TILE(8)
-      SPLINESERVE_TILE(9)
-      SPLINESERVE_TILE(10)
-      SPLINESERVE_TILE(11)
-      SPLINESERVE_TILE(12)
-      SPLINESERVE_TILE(13)
-      SPLINESERVE_TILE(14)
-      SPLINESERVE_TILE(15)
-      SPLINESERVE_TILE(16)
 #undef SPLINESERVE_TILE
     }
   }
@@ -222,6 +218,7 @@ void SparseProductOf(const OpenLists& x, size_t rows, const PackedView& w, const
                        .rows = rows,
                        .blocks = OpenBlocks(w.inner, x.log2_block),
                        .panel_stride = w.panel_stride,
+                       .panel_width = w.panel_width,
                        .fetch = rows <= 2 ? SparseFetch::kEntries : SparseFetch::kNone,
                        .fetch_step = 0,
                        .from_out = from_out};
@@ -244,20 +241,7 @@ void SparseProductOf(const OpenLists& x, size_t rows, const PackedView& w, const
     const size_t first = p * w.panel_width;
     const size_t columns = HWY_MIN(w.outer - first, w.panel_width);
     const float* panel_bias = bias != nullptr ? bias + first : nullptr;
-    switch (w.panel_width) {
-      case 16:
-        SparsePanel<16>(a, panel, panel_bias, columns, out + first, out_stride);
-        break;
-      case 32:
-        SparsePanel<32>(a, panel, panel_bias, columns, out + first, out_stride);
-        break;
-      case 48:
-        SparsePanel<48>(a, panel, panel_bias, columns, out + first, out_stride);
-        break;
-      default:
-        SparsePanel<64>(a, panel, panel_bias, columns, out + first, out_stride);
-        break;
-    }
+    SparsePanel(a, panel, panel_bias, columns, out + first, out_stride);
   }
 }
 
