@@ -141,8 +141,8 @@ struct GateSpec {
   uint8_t* const* bits = nullptr;
   GateState* states = nullptr;  // one a row; added to
   // Null, or where the numbers of every row's open gates are listed, squares that underflowed to zero among
-  // them; `w` is then the whole matrix, of one column at least, in panels of kMaxPanelWidth if it has
-  // several.
+  // them, and then nothing is stored at `out`; `w` is then the whole matrix, of one column at least, in
+  // panels of kMaxPanelWidth if it has several.
   const OpenListRoom* lists = nullptr;
 };
 

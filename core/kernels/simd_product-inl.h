@@ -115,9 +115,9 @@ HWY_INLINE void StoreTileRow(const FloatVector (&x)[V], size_t columns, float* o
   }
 }
 
-// Gates rows [row, row + R) of columns [column, column + columns), stores them at `out` and passes on what
-// `spec` asks for. With kAll every number of the tile exists and is a gate, as nearly always: then no vector
-// need be asked.
+// Gates rows [row, row + R) of columns [column, column + columns), stores them at `out` or lists them and
+// passes on what `spec` asks for. With kAll every number of the tile exists and is a gate, as nearly always:
+// then no vector need be asked.
 template <size_t R, size_t V, bool kMargin, bool kAll>
 HWY_INLINE void GateTile(const FloatVector (&acc)[R][V], FloatVector scale, const GateSpec& spec, size_t row,
                          size_t column, size_t columns, float* out, size_t out_stride) {
@@ -135,11 +135,14 @@ HWY_INLINE void GateTile(const FloatVector (&acc)[R][V], FloatVector scale, cons
 #pragma GCC unroll 8
     for (size_t v = 0; v < V; ++v) number[v] = hn::Mul(scale, acc[r][v]);
     GateVectors<V, kMargin, kAll>(gates[r], spec.square, number, positive, spec.states[row + r]);
-    StoreTileRow<V>(number, kAll ? V * kLanes : columns, out + r * out_stride);
     open[r] = 0;
 #pragma GCC unroll 8
     for (size_t v = 0; v < V; ++v) open[r] |= BitsOf(positive[v]) << (v * kLanes);
-    if (HWY_UNLIKELY(spec.lists != nullptr)) ListTileRow<V>(*spec.lists, row + r, column, number, positive);
+    if (spec.lists != nullptr) {
+      ListTileRow<V>(*spec.lists, row + r, column, number, positive);
+    } else {
+      StoreTileRow<V>(number, kAll ? V * kLanes : columns, out + r * out_stride);
+    }
   }
 #pragma GCC unroll 1
   for (size_t r = 0; r < R; ++r) {

@@ -97,8 +97,12 @@ double OpenRows::List(const KernelSet& kernels, MatrixView<const float> x, const
   for (size_t r = 0; r < x.rows; ++r) all += states[r].open;
   const double open = static_cast<double>(all) / static_cast<double>(std::max<size_t>(x.rows * x.cols, 1));
   x_ = x;
-  if (!listed_by_product_) MakeRoom(x.rows, x.cols, x.rows <= 2 ? kWholeRowLog2Block : Log2Block(open));
   all_listed_ = true;
+  if (listed_by_product_) {
+    listed_by_product_ = false;
+    return open;
+  }
+  MakeRoom(x.rows, x.cols, x.rows <= 2 ? kWholeRowLog2Block : Log2Block(open));
   for (size_t first = 0, group = 0; first < x.rows; first += kGroupRows, ++group) {
     const size_t end = std::min(x.rows, first + kGroupRows);
     size_t open_here = 0;
@@ -108,8 +112,7 @@ double OpenRows::List(const KernelSet& kernels, MatrixView<const float> x, const
     group_listed_[group] = static_cast<double>(open_here) < limit ? 1 : 0;
     if (group_listed_[group] == 0) all_listed_ = false;
   }
-  if (!listed_by_product_) ListBlocks(kernels);
-  listed_by_product_ = false;
+  ListBlocks(kernels);
   return open;
 }
 
