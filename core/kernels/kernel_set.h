@@ -255,6 +255,10 @@ struct KernelSet {
   // others of the last block then hold anything.
   void (*store_tokens)(const TokenRows& rows, size_t tokens, const TokenBlocks& layout, float* blocks);
 
+  // out[c * out_stride + r] = x[r * x_stride + c] for r < rows and c < cols, which must not overlap x: keys
+  // on their way into panels. Touches nothing else.
+  void (*transpose)(const float* x, size_t x_stride, size_t rows, size_t cols, float* out, size_t out_stride);
+
   // out[r][n] = x_r . w_n + bias[n] in the matrix's precision. kInt8: the sum of products is exact, then one
   // fma(sum, x scale * w scale, bias), so the same on every target. kBfloat16: summed in float32, in an order
   // and with roundings that depend on the target (AVX-512 BF16 flushes subnormal numbers).

@@ -19,6 +19,7 @@
 #include "core/kernels/simd_sparse-inl.h"
 #include "core/kernels/simd_token_attention-inl.h"
 #include "core/kernels/simd_token_blocks-inl.h"
+#include "core/kernels/simd_transpose-inl.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -46,6 +47,7 @@ const KernelSet& Table() {
                                        ContinueSparseProduct,
                                        AttendToken,
                                        StoreTokens,
+                                       Transpose,
                                        LowPrecisionProduct,
                                        RoundRow,
                                        /*fast_screen=*/false,

@@ -36,9 +36,9 @@ MatrixView<float> AttentionRows(Evaluation& evaluation, Workspace::Slot slot) {
 }
 
 // Those of one sequence and head.
-void StoreHead(const NewKeyValues& fresh, const RowRange& range, size_t stored_layer, size_t head,
-               const KeyValues& cache) {
-  cache.Store(stored_layer, head, fresh.keys.Rows(range.first, range.count),
+void StoreHead(const KernelSet& kernels, const NewKeyValues& fresh, const RowRange& range,
+               size_t stored_layer, size_t head, const KeyValues& cache) {
+  cache.Store(kernels, stored_layer, head, fresh.keys.Rows(range.first, range.count),
               fresh.values.Rows(range.first, range.count));
 }
 
@@ -53,7 +53,8 @@ void StoreHeads(Evaluation& evaluation, const NewKeyValues& fresh, size_t stored
                        for (size_t i = first; i < first + count; ++i) {
                          const RowRange& range = evaluation.sequences()[i / heads];
                          if (chosen(range))
-                           StoreHead(fresh, range, stored_layer, i % heads, *caches[i / heads]);
+                           StoreHead(evaluation.kernels, fresh, range, stored_layer, i % heads,
+                                     *caches[i / heads]);
                        }
                      });
 }
@@ -125,8 +126,9 @@ void MakeTasks(const Evaluation& evaluation, const AttentionStage& stage, std::v
 }
 
 // `fresh` are keys and values that belong into `keys`, or null if those are complete.
-void AttendTo(Evaluation& evaluation, const AttentionStage& stage, absl::Span<const KeyValues* const> keys,
-              const NewKeyValues* fresh, MatrixView<const float> query, MatrixView<float> branch) {
+MatrixView<const float> AttendTo(Evaluation& evaluation, const AttentionStage& stage,
+                                 absl::Span<const KeyValues* const> keys, const NewKeyValues* fresh,
+                                 MatrixView<const float> query) {
   const MatrixView<float> attended = AttentionRows(evaluation, Workspace::kAttended);
   std::vector<AttentionTask>& tasks = evaluation.workspace.attention_tasks;
   MakeTasks(evaluation, stage, tasks);
@@ -154,7 +156,8 @@ void AttendTo(Evaluation& evaluation, const AttentionStage& stage, absl::Span<co
       return;
     }
     const KeyValues& own = *keys[task.sequence];
-    if (fresh != nullptr && IsOnlyBlock(range)) StoreHead(*fresh, range, stage.stored_layer, task.head, own);
+    if (fresh != nullptr && IsOnlyBlock(range))
+      StoreHead(evaluation.kernels, *fresh, range, stage.stored_layer, task.head, own);
     AttendBlock(evaluation, stage, own, task, query, attended, scratch);
   };
   // Several small tasks a turn: eight blocks of a short sequence cost about what one turn of the pool does.
@@ -168,7 +171,7 @@ void AttendTo(Evaluation& evaluation, const AttentionStage& stage, absl::Span<co
       run(tasks[t], evaluation.workspace.worker(worker));
     }
   });
-  evaluation.CheckAndApply(attended, "an attention output", stage.layer, stage.weights->output, branch);
+  return attended;
 }
 
 }  // namespace
@@ -177,16 +180,15 @@ std::string_view ScoreName(Site site) {
   return site == Site::kCrossAttention ? "a cross-attention score" : "a self-attention score";
 }
 
-void Attend(Evaluation& evaluation, const AttentionStage& stage, absl::Span<const KeyValues* const> keys,
-            MatrixView<const float> x, MatrixView<float> branch) {
+MatrixView<const float> Attend(Evaluation& evaluation, const AttentionStage& stage,
+                               absl::Span<const KeyValues* const> keys, MatrixView<const float> x) {
   const MatrixView<float> query = AttentionRows(evaluation, Workspace::kQuery);
   evaluation.Project({{&stage.weights->query, query, "a query"}}, x, stage.layer);
-  AttendTo(evaluation, stage, keys, nullptr, query, branch);
+  return AttendTo(evaluation, stage, keys, nullptr, query);
 }
 
-void AttendToSelf(Evaluation& evaluation, const AttentionStage& stage,
-                  absl::Span<const KeyValues* const> caches, MatrixView<const float> x,
-                  MatrixView<float> branch) {
+MatrixView<const float> AttendToSelf(Evaluation& evaluation, const AttentionStage& stage,
+                                     absl::Span<const KeyValues* const> caches, MatrixView<const float> x) {
   const MatrixView<float> key = AttentionRows(evaluation, Workspace::kKey),
                           value = AttentionRows(evaluation, Workspace::kValue),
                           query = AttentionRows(evaluation, Workspace::kQuery);
@@ -196,7 +198,7 @@ void AttendToSelf(Evaluation& evaluation, const AttentionStage& stage,
       {{&weights.key, key, "a key"}, {&weights.value, value, "a value"}, {&weights.query, query, "a query"}},
       x, stage.layer, stage.distinct);
   const NewKeyValues fresh = {key, value};
-  AttendTo(evaluation, stage, caches, &fresh, query, branch);
+  return AttendTo(evaluation, stage, caches, &fresh, query);
 }
 
 void StoreKeyValues(Evaluation& evaluation, const AttentionWeights& weights, int layer, size_t stored_layer,

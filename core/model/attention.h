@@ -1,7 +1,6 @@
 // Attention: self, causal and cross, of any activation.
 //
-//   out_i = (sum over visible j, ascending, of act(scale * q_i . k_j) v_j) / n_i,   heads concatenated, then
-//   o_proj
+//   out_i = (sum over visible j, ascending, of act(scale * q_i . k_j) v_j) / n_i,   heads concatenated
 //
 // With act = ReLU the map is piecewise cubic in its input (arXiv 2408.09624, section 3).
 #ifndef SPLINESERVE_CORE_MODEL_ATTENTION_H_
@@ -33,19 +32,19 @@ struct AttentionStage {
 // What overflowed, for messages.
 std::string_view ScoreName(Site site);
 
-// branch = o_proj(attention(queries of x)). x and branch are [rows, hidden_size]; x is already normed as the
-// placement asks. Reports gates of every (token, head) if the activation is ReLU, and takes them from
-// evaluation.frozen if there is one; fails sequences whose queries or scores are not finite.
-void Attend(Evaluation& evaluation, const AttentionStage& stage, absl::Span<const KeyValues* const> keys,
-            MatrixView<const float> x, MatrixView<float> branch);
+// The heads' outputs side by side, for the queries of x: [rows, heads * head_dim], valid until the next call.
+// x is [rows, hidden_size], already normed as the placement asks. Reports gates of every (token, head) if the
+// activation is ReLU, and takes them from evaluation.frozen if there is one; fails sequences whose queries or
+// scores are not finite. That the outputs are is for the caller to check.
+MatrixView<const float> Attend(Evaluation& evaluation, const AttentionStage& stage,
+                               absl::Span<const KeyValues* const> keys, MatrixView<const float> x);
 
 // The same after StoreKeyValues of x into `caches`, which are then the keys: self-attention. A short
 // sequence's are stored right before they are read, while they are in the cache: those of 256 sequences do
 // not stay there. (Measured together with the kernel for tokens only: 256 words of g2p in 1/1.13 of the
 // time.)
-void AttendToSelf(Evaluation& evaluation, const AttentionStage& stage,
-                  absl::Span<const KeyValues* const> caches, MatrixView<const float> x,
-                  MatrixView<float> branch);
+MatrixView<const float> AttendToSelf(Evaluation& evaluation, const AttentionStage& stage,
+                                     absl::Span<const KeyValues* const> caches, MatrixView<const float> x);
 
 // Projects x (rows of the current sequences) to keys and values and stores them as one layer's of the last
 // tokens of `caches[s]`, which must be distinct and have been grown by them.

@@ -4,7 +4,6 @@
 
 #include "core/model/attention.h"
 #include "core/model/embedding.h"
-#include "core/model/feed_forward.h"
 #include "core/model/layer.h"
 #include "core/model/token_attention.h"
 
@@ -67,26 +66,21 @@ const std::vector<absl::Status>& RunDecoder(Evaluation& evaluation, const ModelW
   for (size_t l = 0; l < stack.layers.size() && evaluation.KeepGoing(); ++l) {
     const LayerWeights& layer = stack.layers[l];
     const int index = static_cast<int>(l);
-    SubLayer(evaluation, layer.self_attention.norm, index, hidden,
-             [&](MatrixView<const float> x, MatrixView<float> branch) {
-               AttendToSelf(evaluation,
-                            {&layer.self_attention, Site::kSelfAttention, index, /*causal=*/true, l,
-                             workspace.token_caches, l == 0 ? &workspace.distinct_rows : nullptr},
-                            workspace.caches, x, branch);
-             });
-    if (layer.cross_attention.has_value()) {
-      SubLayer(evaluation, layer.cross_attention->norm, index, hidden,
-               [&](MatrixView<const float> x, MatrixView<float> branch) {
-                 Attend(evaluation,
-                        {&*layer.cross_attention, Site::kCrossAttention, index, /*causal=*/false, l,
-                         workspace.token_memories},
-                        workspace.memories, x, branch);
-               });
-    }
-    SubLayer(evaluation, layer.feed_forward.norm, index, hidden,
-             [&](MatrixView<const float> x, MatrixView<float> branch) {
-               FeedForward(evaluation, layer.feed_forward, index, x, branch);
-             });
+    const auto self = [&](MatrixView<const float> x) {
+      return AttendToSelf(evaluation,
+                          {&layer.self_attention, Site::kSelfAttention, index, /*causal=*/true, l,
+                           workspace.token_caches, l == 0 ? &workspace.distinct_rows : nullptr},
+                          workspace.caches, x);
+    };
+    const auto cross = [&](MatrixView<const float> x) {
+      return Attend(evaluation,
+                    {&*layer.cross_attention, Site::kCrossAttention, index, /*causal=*/false, l,
+                     workspace.token_memories},
+                    workspace.memories, x);
+    };
+    const HeadsOf cross_heads = cross;
+    RunLayer(evaluation, layer, index, self, layer.cross_attention.has_value() ? &cross_heads : nullptr,
+             hidden);
   }
   if (config.final_norm) FinalNorm(evaluation, stack.final_norm, hidden);
   return evaluation.statuses();

@@ -2,7 +2,6 @@
 
 #include "core/model/attention.h"
 #include "core/model/embedding.h"
-#include "core/model/feed_forward.h"
 #include "core/model/layer.h"
 #include "core/model/token_attention.h"
 
@@ -43,17 +42,13 @@ const std::vector<absl::Status>& RunEncoder(Evaluation& evaluation, const ModelW
   for (size_t l = 0; l < stack.layers.size() && evaluation.KeepGoing(); ++l) {
     const LayerWeights& layer = stack.layers[l];
     const int index = static_cast<int>(l);
-    SubLayer(evaluation, layer.self_attention.norm, index, hidden,
-             [&](MatrixView<const float> x, MatrixView<float> branch) {
-               AttendToSelf(evaluation,
-                            {&layer.self_attention, Site::kSelfAttention, index, /*causal=*/false, 0,
-                             workspace.token_caches, l == 0 ? &workspace.distinct_rows : nullptr},
-                            workspace.caches, x, branch);
-             });
-    SubLayer(evaluation, layer.feed_forward.norm, index, hidden,
-             [&](MatrixView<const float> x, MatrixView<float> branch) {
-               FeedForward(evaluation, layer.feed_forward, index, x, branch);
-             });
+    const auto self = [&](MatrixView<const float> x) {
+      return AttendToSelf(evaluation,
+                          {&layer.self_attention, Site::kSelfAttention, index, /*causal=*/false, 0,
+                           workspace.token_caches, l == 0 ? &workspace.distinct_rows : nullptr},
+                          workspace.caches, x);
+    };
+    RunLayer(evaluation, layer, index, self, nullptr, hidden);
   }
   if (config.final_norm) FinalNorm(evaluation, stack.final_norm, hidden);
   return evaluation.statuses();

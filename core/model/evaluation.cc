@@ -125,12 +125,10 @@ void Evaluation::Project(absl::Span<const Projection> projections, MatrixView<co
     for (const Projection& projection : projections) CheckFinite(projection.out, projection.what, layer);
     return;
   }
-  const uint64_t first_stage = stage_ + 1;
-  stage_ += projections.size();
+  const uint64_t first_stage = NextStages(projections.size());
   ForShares(x.rows, [&](size_t first, size_t count) {
     for (const Projection& projection : projections) {
-      ApplyPart(*projection.map, x, {first, count, 0, projection.map->weight.view().panels()},
-                projection.out);
+      ApplyRows(*projection.map, x, first, count, projection.out);
     }
     for (size_t i = 0; i < projections.size(); ++i) {
       CheckRows(projections[i].out, first, count, first_stage + i, projections[i].what, layer);
@@ -140,7 +138,7 @@ void Evaluation::Project(absl::Span<const Projection> projections, MatrixView<co
 
 void Evaluation::CheckAndApply(MatrixView<const float> x, std::string_view what, int layer,
                                const AffineMap& map, MatrixView<float> out) {
-  if (!map.low_precision.empty() || !SplitsByRows(x.rows, x.rows * x.cols * out.cols)) {
+  if (!AppliesByRows(map, x.rows)) {
     CheckFinite(x, what, layer);
     Apply(map, x, out);
     return;
@@ -148,8 +146,17 @@ void Evaluation::CheckAndApply(MatrixView<const float> x, std::string_view what,
   NextStage();
   ForShares(x.rows, [&](size_t first, size_t count) {
     CheckRows(x, first, count, stage_, what, layer);
-    ApplyPart(map, x, {first, count, 0, map.weight.view().panels()}, out);
+    ApplyRows(map, x, first, count, out);
   });
+}
+
+bool Evaluation::AppliesByRows(const AffineMap& map, size_t rows) const {
+  return map.low_precision.empty() && SplitsByRows(rows, rows * map.weight.inner() * map.weight.outer());
+}
+
+void Evaluation::ApplyRows(const AffineMap& map, MatrixView<const float> x, size_t first, size_t count,
+                           MatrixView<float> out) const {
+  ApplyPart(map, x, {first, count, 0, map.weight.view().panels()}, out);
 }
 
 void Evaluation::Apply(const AffineMap& map, MatrixView<const float> x, MatrixView<float> out) {
@@ -206,27 +213,36 @@ void Evaluation::NormRow(const NormWeights& norm, const float* x, size_t n, floa
 }
 
 void Evaluation::ApplyNorm(const NormWeights& norm, MatrixView<const float> x, MatrixView<float> out) {
-  ForRows(x.rows, kNormWork * x.cols, [&](size_t first, size_t count, size_t) {
-    for (size_t r = first; r < first + count; ++r) NormRow(norm, x.row(r), x.cols, out.row(r));
-  });
+  ForRows(x.rows, kNormWork * x.cols,
+          [&](size_t first, size_t count, size_t) { NormRows(norm, x, first, count, out); });
+}
+
+void Evaluation::NormRows(const NormWeights& norm, MatrixView<const float> x, size_t first, size_t count,
+                          MatrixView<float> out) const {
+  for (size_t r = first; r < first + count; ++r) NormRow(norm, x.row(r), x.cols, out.row(r));
 }
 
 void Evaluation::AddBranch(MatrixView<const float> branch, const NormWeights* norm, std::string_view what,
                            int layer, MatrixView<float> x) {
   NextStage();
   ForRows(x.rows, kNormWork * x.cols, [&](size_t first, size_t count, size_t) {
-    for (size_t r = first; r < first + count; ++r) {
-      bool finite = true;
-      if (config.residual) {
-        finite = kernels.add(x.row(r), branch.row(r), x.cols, x.row(r));
-      } else {
-        std::copy_n(branch.row(r), x.cols, x.row(r));
-      }
-      if (norm != nullptr) NormRow(*norm, x.row(r), x.cols, x.row(r));
-      if (norm != nullptr || !config.residual) finite = kernels.all_finite(x.row(r), x.cols);
-      if (!finite) Fail(token(r).sequence, token(r).position, what, layer);
-    }
+    AddRows(branch, norm, first, count, stage_, what, layer, x);
   });
+}
+
+void Evaluation::AddRows(MatrixView<const float> branch, const NormWeights* norm, size_t first, size_t count,
+                         uint64_t stage, std::string_view what, int layer, MatrixView<float> x) {
+  for (size_t r = first; r < first + count; ++r) {
+    bool finite = true;
+    if (config.residual) {
+      finite = kernels.add(x.row(r), branch.row(r), x.cols, x.row(r));
+    } else {
+      std::copy_n(branch.row(r), x.cols, x.row(r));
+    }
+    if (norm != nullptr) NormRow(*norm, x.row(r), x.cols, x.row(r));
+    if (norm != nullptr || !config.residual) finite = kernels.all_finite(x.row(r), x.cols);
+    if (!finite) Fail(token(r).sequence, token(r).position, stage, what, layer);
+  }
 }
 
 void Evaluation::CheckFinite(MatrixView<const float> x, std::string_view what, int layer) {

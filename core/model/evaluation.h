@@ -222,6 +222,25 @@ class Evaluation {
   // first stage that finds a fault in a sequence names it, by its earliest token.
   void NextStage() { ++stage_; }
   void Fail(size_t sequence, size_t position, std::string_view what, int layer);
+  // Several stages in one section: returns the first of `count`.
+  uint64_t NextStages(size_t count) {
+    const uint64_t first = stage_ + 1;
+    stage_ += count;
+    return first;
+  }
+  void Fail(size_t sequence, size_t position, uint64_t stage, std::string_view what, int layer);
+
+  // For parallel sections: the same of rows [first, first + count) alone, on the calling thread.
+  // Whether Apply takes so many rows whole, every thread some of them, with float32 sums: then ApplyRows may.
+  bool AppliesByRows(const AffineMap& map, size_t rows) const;
+  void ApplyRows(const AffineMap& map, MatrixView<const float> x, size_t first, size_t count,
+                 MatrixView<float> out) const;
+  void CheckRows(MatrixView<const float> x, size_t first, size_t count, uint64_t stage, std::string_view what,
+                 int layer);
+  void AddRows(MatrixView<const float> branch, const NormWeights* norm, size_t first, size_t count,
+               uint64_t stage, std::string_view what, int layer, MatrixView<float> x);
+  void NormRows(const NormWeights& norm, MatrixView<const float> x, size_t first, size_t count,
+                MatrixView<float> out) const;
 
   // One status a sequence: OK, or OUT_OF_RANGE.
   const std::vector<absl::Status>& statuses() const { return workspace.statuses_; }
@@ -240,9 +259,6 @@ class Evaluation {
   // One part of a product with float32 sums.
   void ApplyPart(const AffineMap& map, MatrixView<const float> x, const Part& part,
                  MatrixView<float> out) const;
-  void CheckRows(MatrixView<const float> x, size_t first, size_t count, uint64_t stage, std::string_view what,
-                 int layer);
-  void Fail(size_t sequence, size_t position, uint64_t stage, std::string_view what, int layer);
   void NormRow(const NormWeights& norm, const float* x, size_t n, float* out) const;
 
   std::string_view stack_;

@@ -28,6 +28,11 @@ constexpr size_t kMinRowsPerThread = 12;
 
 size_t CeilDiv(size_t a, size_t b) { return (a + b - 1) / b; }
 
+// Frozen gates let negative numbers through, which are not for lists of what is above zero.
+bool IsMapByMap(const Evaluation& evaluation, const FeedForwardWeights& weights) {
+  return !weights.up.low_precision.empty() || evaluation.frozen != nullptr;
+}
+
 void ActivateSmooth(const ModelConfig& config, float* units, size_t n) {
   switch (config.hidden_act) {
     case HiddenAct::kRelu:
@@ -50,37 +55,31 @@ void ActivateSmooth(const ModelConfig& config, float* units, size_t n) {
 
 class FeedForwardRun {
  public:
-  FeedForwardRun(Evaluation& evaluation, const FeedForwardWeights& weights, int layer,
+  FeedForwardRun(Evaluation& evaluation, const FeedForwardWeights& weights, int layer, uint64_t stage,
                  MatrixView<const float> x, MatrixView<float> branch)
       : evaluation_(evaluation),
         config_(evaluation.config),
         kernels_(evaluation.kernels),
         weights_(weights),
         layer_(layer),
+        stage_(stage),
         x_(x),
         branch_(branch),
         gated_(config_.hidden_act == HiddenAct::kRelu || config_.hidden_act == HiddenAct::kRelu2),
         screens_(MayScreen()) {}
 
-  // Every thread takes blocks of rows through both maps.
-  void ByRows() {
+  // Every thread takes blocks of rows through both maps, and what comes before and after them.
+  template <typename Before, typename After>
+  void ByRows(const Before& before, const After& after) {
     const size_t threads = evaluation_.pool.threads();
     const size_t tasks = CeilDiv(CeilDiv(x_.rows, RowsPerTask(config_.intermediate_size)), threads) * threads;
     evaluation_.pool.ParallelFor(tasks, [&](size_t task, size_t worker) {
       const size_t first = x_.rows * task / tasks;
       const size_t count = x_.rows * (task + 1) / tasks - first;
       if (count == 0) return;
-      Workspace::Worker& scratch = evaluation_.workspace.worker(worker);
-      if (ScreenRows(first, count, scratch)) {
-        Down(first, MatrixView<const float>(nullptr, count, config_.intermediate_size), scratch,
-             weights_.down.weight.view(), 0);
-        return;
-      }
-      scratch.gated.EnsureSize(count * config_.intermediate_size);
-      const MatrixView<float> units(scratch.gated.data(), count, config_.intermediate_size);
-      Up(weights_.up.weight.view(), 0, first, units, scratch);
-      Finish(first, units, scratch);
-      Down(first, units, scratch, weights_.down.weight.view(), 0);
+      before(first, count);
+      Block(first, count, evaluation_.workspace.worker(worker));
+      after(first, count);
     });
   }
 
@@ -134,6 +133,19 @@ class FeedForwardRun {
   }
 
  private:
+  void Block(size_t first, size_t count, Workspace::Worker& scratch) {
+    if (ScreenRows(first, count, scratch)) {
+      Down(first, MatrixView<const float>(nullptr, count, config_.intermediate_size), scratch,
+           weights_.down.weight.view(), 0);
+      return;
+    }
+    scratch.gated.EnsureSize(count * config_.intermediate_size);
+    const MatrixView<float> units(scratch.gated.data(), count, config_.intermediate_size);
+    Up(weights_.up.weight.view(), 0, first, units, scratch);
+    Finish(first, units, scratch);
+    Down(first, units, scratch, weights_.down.weight.view(), 0);
+  }
+
   struct PanelShare {
     PackedView panels;
     size_t column;  // the first one's
@@ -192,7 +204,7 @@ class FeedForwardRun {
       finite = kernels_.all_finite(units, n);
       ActivateSmooth(config_, units, n);
     }
-    if (!finite) evaluation_.Fail(token.sequence, token.position, "a feed-forward pre-activation", layer_);
+    if (!finite) Fail(token);
   }
 
   // units = act(up x) for rows [first, first + units.rows), the columns of `panels`, the first of which is
@@ -212,6 +224,10 @@ class FeedForwardRun {
     if (!scratch.bits.empty()) spec.bits = scratch.bits.data();
     kernels_.gated_product(x_.row(first), x_.stride, units.rows, panels, bias, 1.0f, spec, units.data,
                            units.stride);
+  }
+
+  void Fail(const RowToken& token) const {
+    evaluation_.Fail(token.sequence, token.position, stage_, "a feed-forward pre-activation", layer_);
   }
 
   // Margins need every number, and frozen gates others than the open ones.
@@ -319,7 +335,7 @@ class FeedForwardRun {
         finite = kernels_.all_finite(units.row(r), units.cols);
         ActivateSmooth(config_, units.row(r), units.cols);
       }
-      if (!finite) evaluation_.Fail(token.sequence, token.position, "a feed-forward pre-activation", layer_);
+      if (!finite) Fail(token);
     }
     if (gated_) scratch.open.List(kernels_, units, scratch.states.data(), weights_.down.sparse_below);
   }
@@ -350,6 +366,7 @@ class FeedForwardRun {
   const KernelSet& kernels_;
   const FeedForwardWeights& weights_;
   const int layer_;
+  const uint64_t stage_;
   const MatrixView<const float> x_;
   const MatrixView<float> branch_;
   const bool gated_;
@@ -362,17 +379,31 @@ class FeedForwardRun {
 
 void FeedForward(Evaluation& evaluation, const FeedForwardWeights& weights, int layer,
                  MatrixView<const float> x, MatrixView<float> branch) {
-  const size_t threads = evaluation.pool.threads();
-  evaluation.NextStage();
-  FeedForwardRun run(evaluation, weights, layer, x, branch);
-  // Frozen gates let negative numbers through, which are not for lists of what is above zero.
-  if (!weights.up.low_precision.empty() || evaluation.frozen != nullptr) {
+  if (TakesBlocksOfRows(evaluation, weights, x.rows)) {
+    const auto nothing = [](size_t, size_t) {};
+    FeedForwardBetween(evaluation, weights, layer, evaluation.NextStages(1), x, branch, nothing, nothing);
+    return;
+  }
+  FeedForwardRun run(evaluation, weights, layer, evaluation.NextStages(1), x, branch);
+  if (IsMapByMap(evaluation, weights)) {
     run.MapByMap();
-  } else if (threads == 1 || x.rows >= kMinRowsPerThread * threads) {
-    run.ByRows();
   } else {
     run.ByColumns();
   }
+  run.ReportScreening();
+}
+
+bool TakesBlocksOfRows(const Evaluation& evaluation, const FeedForwardWeights& weights, size_t rows) {
+  const size_t threads = evaluation.pool.threads();
+  return !IsMapByMap(evaluation, weights) && (threads == 1 || rows >= kMinRowsPerThread * threads);
+}
+
+void FeedForwardBetween(Evaluation& evaluation, const FeedForwardWeights& weights, int layer, uint64_t stage,
+                        MatrixView<const float> x, MatrixView<float> branch,
+                        absl::FunctionRef<void(size_t first, size_t count)> before,
+                        absl::FunctionRef<void(size_t first, size_t count)> after) {
+  FeedForwardRun run(evaluation, weights, layer, stage, x, branch);
+  run.ByRows(before, after);
   run.ReportScreening();
 }
 

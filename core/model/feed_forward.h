@@ -2,6 +2,10 @@
 #ifndef SPLINESERVE_CORE_MODEL_FEED_FORWARD_H_
 #define SPLINESERVE_CORE_MODEL_FEED_FORWARD_H_
 
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/functional/function_ref.h"
 #include "core/model/evaluation.h"
 
 namespace splineserve {
@@ -11,6 +15,17 @@ namespace splineserve {
 // sequences with a pre-activation that is not finite.
 void FeedForward(Evaluation& evaluation, const FeedForwardWeights& weights, int layer,
                  MatrixView<const float> x, MatrixView<float> branch);
+
+// Whether so many rows go through the whole network block by block, each block on one thread.
+bool TakesBlocksOfRows(const Evaluation& evaluation, const FeedForwardWeights& weights, size_t rows);
+
+// The same where that is so, with what comes before and after it: for every block before(first, count) makes
+// rows [first, first + count) of x, and after(first, count) goes on with those of branch, on the thread that
+// has them in its cache. Faults are of `stage` (Evaluation::NextStages).
+void FeedForwardBetween(Evaluation& evaluation, const FeedForwardWeights& weights, int layer, uint64_t stage,
+                        MatrixView<const float> x, MatrixView<float> branch,
+                        absl::FunctionRef<void(size_t first, size_t count)> before,
+                        absl::FunctionRef<void(size_t first, size_t count)> after);
 
 }  // namespace splineserve
 

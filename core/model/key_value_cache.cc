@@ -143,16 +143,19 @@ void KeyValues::Grow(size_t tokens) {
   while (capacity_ < length_) Append(KeyValueLayout::kPanels, NextChunk(capacity_, max_chunk_tokens_));
 }
 
-void KeyValues::Store(size_t layer, size_t head, MatrixView<const float> keys,
+void KeyValues::Store(const KernelSet& kernels, size_t layer, size_t head, MatrixView<const float> keys,
                       MatrixView<const float> values) const {
   const size_t column = head * shape_.head_dim;
   // From the back: only the first Grow of a sequence reaches into several chunks.
-  size_t place = chunks_.size();
-  for (size_t r = keys.rows; r-- > 0;) {
-    const size_t token = length_ - keys.rows + r;
-    while (place == chunks_.size() || chunks_[place].first > token) --place;
-    chunks_[place].chunk->view().Store(layer, head, token - chunks_[place].first, keys.row(r) + column,
-                                       values.row(r) + column);
+  size_t rows = keys.rows;
+  for (size_t place = chunks_.size(); rows > 0;) {
+    const size_t chunk_first = chunks_[--place].first, first = length_ - keys.rows;
+    if (chunk_first >= first + rows) continue;
+    const size_t row = std::max(chunk_first, first) - first;
+    chunks_[place].chunk->view().Store(kernels, layer, head, first + row - chunk_first,
+                                       keys.Rows(row, rows - row).Cols(column, shape_.head_dim),
+                                       values.Rows(row, rows - row).Cols(column, shape_.head_dim));
+    rows = row;
   }
 }
 

@@ -123,7 +123,8 @@ class KeyValues {
   void Grow(size_t tokens);
   // Stores the last keys.rows tokens of one head, out of rows [n, heads * head_dim]. Different heads may be
   // stored from different threads.
-  void Store(size_t layer, size_t head, MatrixView<const float> keys, MatrixView<const float> values) const;
+  void Store(const KernelSet& kernels, size_t layer, size_t head, MatrixView<const float> keys,
+             MatrixView<const float> values) const;
 
   size_t length() const { return length_; }
   size_t capacity() const { return capacity_; }

@@ -52,9 +52,28 @@ void KeyValueView::Store(size_t layer, size_t head, size_t token, const float* k
   const size_t head_dim = shape.head_dim;
   const Place to = At(layer, head, token);
   for (size_t k = 0; k < head_dim; ++k) to.key[k * to.key_stride] = key[k];
+  StoreValue(to, value);
+}
+
+void KeyValueView::StoreValue(const Place& to, const float* value) const {
   float* run = to.value;
-  for (size_t n = 0; n < head_dim; n += to.run, run += to.value_stride) {
-    std::memcpy(run, value + n, std::min(to.run, head_dim - n) * sizeof(float));
+  for (size_t n = 0; n < shape.head_dim; n += to.run, run += to.value_stride) {
+    std::memcpy(run, value + n, std::min(to.run, shape.head_dim - n) * sizeof(float));
+  }
+}
+
+void KeyValueView::Store(const KernelSet& kernels, size_t layer, size_t head, size_t token,
+                         MatrixView<const float> keys, MatrixView<const float> values) const {
+  if (layout == KeyValueLayout::kTokenBlocks) {
+    for (size_t r = 0; r < keys.rows; ++r) Store(layer, head, token + r, keys.row(r), values.row(r));
+    return;
+  }
+  // Panel by panel. Number by number, keys took 240 cycles a token of 64 numbers (Emerald Rapids).
+  for (size_t r = 0, count; r < keys.rows; r += count) {
+    count = std::min(keys.rows - r, key_width - (token + r) % key_width);
+    Place to = At(layer, head, token + r);
+    kernels.transpose(keys.row(r), keys.stride, count, shape.head_dim, to.key, to.key_stride);
+    for (size_t i = r; i < r + count; ++i, to.value += value_width) StoreValue(to, values.row(i));
   }
 }
 

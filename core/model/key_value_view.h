@@ -4,6 +4,7 @@
 
 #include <cstddef>
 
+#include "core/base/matrix_view.h"
 #include "core/format/model_config.h"
 #include "core/kernels/kernel_set.h"
 #include "core/kernels/token_blocks.h"
@@ -66,7 +67,10 @@ struct KeyValueView {
   // Stores token `token` of one head of one layer, in either layout. The memory must not be shared:
   // KeyValues::Grow sees to that.
   void Store(size_t layer, size_t head, size_t token, const float* key, const float* value) const;
-  // The same of all heads, out of rows [heads * head_dim].
+  // The same of tokens [token, token + keys.rows), out of rows [head_dim].
+  void Store(const KernelSet& kernels, size_t layer, size_t head, size_t token, MatrixView<const float> keys,
+             MatrixView<const float> values) const;
+  // One token of all heads, out of rows [heads * head_dim].
   void StoreToken(size_t layer, size_t token, const float* keys, const float* values) const;
   // Takes the first `tokens` of one head of `from`, which may have the other layout.
   void CopyHead(size_t layer, size_t head, const KeyValueView& from, size_t from_layer, size_t from_head,
@@ -89,6 +93,7 @@ struct KeyValueView {
   };
   void CopyPanels(const KeyValueView& from, size_t layer, size_t head, size_t tokens) const;
   Place At(size_t layer, size_t head, size_t token) const;
+  void StoreValue(const Place& to, const float* value) const;
   float* Head(size_t layer, size_t head) const { return data + layer * layer_stride + head * head_stride; }
 };
 

@@ -1,35 +1,27 @@
-// How a sub-layer (attention, feed-forward) sits in its layer: norm placement and residual connection.
+// One layer of a stack: how its attentions and its feed-forward network sit in it (norm placement and
+// residual connections), and which of their maps rows pass through together.
 #ifndef SPLINESERVE_CORE_MODEL_LAYER_H_
 #define SPLINESERVE_CORE_MODEL_LAYER_H_
 
+#include "absl/functional/function_ref.h"
 #include "core/model/evaluation.h"
 
 namespace splineserve {
 
-// Pre-norm:  x = x + branch(norm(x)).   Post-norm:  x = norm(x + branch(x)).   Without residual, "x +" is
-// dropped; with NormKind::kNone, norm is the identity. `branch(input, output)` maps rows [rows, d] to rows
-// [rows, d]. `layer` is for messages: a row that is not finite afterwards fails its sequence.
-template <typename Branch>
-void SubLayer(Evaluation& evaluation, const NormWeights& norm, int layer, MatrixView<float> x,
-              const Branch& branch) {
-  const bool has_norm = evaluation.config.norm != NormKind::kNone;
-  const bool pre = evaluation.config.norm_placement == NormPlacement::kPre;
-  MatrixView<const float> input = x;
-  if (has_norm && pre) {
-    const MatrixView<float> normed = evaluation.workspace.Rows(Workspace::kNormed, x.rows, x.cols);
-    evaluation.ApplyNorm(norm, x, normed);
-    input = normed;
-  }
-  const MatrixView<float> output = evaluation.workspace.Rows(Workspace::kBranch, x.rows, x.cols);
-  branch(input, output);
-  evaluation.AddBranch(output, has_norm && !pre ? &norm : nullptr, "an output", layer, x);
-}
+// What an attention's heads make of x [rows, d], already normed as the placement asks: [rows, heads *
+// head_dim], valid until the next one's.
+using HeadsOf = absl::FunctionRef<MatrixView<const float>(MatrixView<const float> x)>;
+
+// Takes `hidden` [rows, d] through the layer in place. Each sub-layer, branch = o_proj(heads) or the
+// feed-forward network, is
+//   pre-norm:  x = x + branch(norm(x))      post-norm:  x = norm(x + branch(x))
+// where without residual connections "x +" is dropped and with NormKind::kNone norm is the identity. `cross`
+// is null where the layer has none. `layer` is for messages: rows that are not finite fail their sequences.
+void RunLayer(Evaluation& evaluation, const LayerWeights& weights, int layer, HeadsOf self,
+              const HeadsOf* cross, MatrixView<float> hidden);
 
 // x = norm(x) after the last layer.
-inline void FinalNorm(Evaluation& evaluation, const NormWeights& norm, MatrixView<float> x) {
-  evaluation.ApplyNorm(norm, x, x);
-  evaluation.CheckFinite(x, "the final norm", -1);
-}
+void FinalNorm(Evaluation& evaluation, const NormWeights& norm, MatrixView<float> x);
 
 }  // namespace splineserve
 

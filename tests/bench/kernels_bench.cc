@@ -145,6 +145,30 @@ void TokenAttentionOf(benchmark::State& state, const KernelSet* set, size_t toke
   }
 }
 
+// Keys of 128 tokens, 8 heads of 64, on their way into panels: by the kernel, or number by number (null).
+void Transpose(benchmark::State& state, const KernelSet* set) {
+  constexpr size_t kTokens = 128, kHeads = 8, kDim = 64, kStride = kHeads * kDim, kWidth = kMaxPanelWidth;
+  const AlignedBuffer<float> keys = Numbers(kTokens * kStride, 14);
+  AlignedBuffer<float> panels(kTokens * kStride);
+  for (auto _ : state) {
+    for (size_t head = 0; head < kHeads; ++head) {
+      for (size_t t = 0; t < kTokens; t += kWidth) {
+        const float* const x = keys.data() + t * kStride + head * kDim;
+        float* const out = panels.data() + (head * kTokens + t) * kDim;
+        if (set != nullptr) {
+          set->transpose(x, kStride, kWidth, kDim, out, kWidth);
+          continue;
+        }
+        for (size_t r = 0; r < kWidth; ++r) {
+          for (size_t c = 0; c < kDim; ++c) out[c * kWidth + r] = x[r * kStride + c];
+        }
+      }
+    }
+    benchmark::ClobberMemory();
+  }
+  state.SetItemsProcessed(state.iterations() * static_cast<int64_t>(kTokens * kStride));
+}
+
 // Keys and values of 8 tokens, 8 heads of 32, on their way into blocks of tokens.
 void StoreTokens(benchmark::State& state, const KernelSet* set) {
   constexpr size_t kTokens = 8, kHeads = 8, kDim = 32, kStride = kHeads * kDim;
@@ -295,6 +319,7 @@ void Register() {
       }
     }
     benchmark::RegisterBenchmark(("store_tokens/" + target).c_str(), StoreTokens, set);
+    benchmark::RegisterBenchmark(("transpose/" + target).c_str(), Transpose, set);
     for (size_t open : {50, 10, 3}) {
       for (size_t log2_block : {size_t{7}, size_t{8}, size_t{9}, kWholeRowLog2Block}) {
         const std::string name = "sparse_product/" + target + "/open:" + std::to_string(open) +

@@ -48,7 +48,8 @@ class KeyValueCacheTest : public ::testing::Test {
         }
       }
       for (size_t head = 0; head < shape_.heads; ++head) {
-        sequence.actual.Store(layer, head, {keys.data(), count, width}, {values.data(), count, width});
+        sequence.actual.Store(*AvailableKernelSets()[0], layer, head, {keys.data(), count, width},
+                              {values.data(), count, width});
       }
     }
   }
