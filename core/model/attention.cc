@@ -10,57 +10,57 @@
 namespace splineserve {
 namespace {
 
-// What storing one number of a key and of a value costs, in multiply-adds of a product.
-constexpr size_t kStoreWork = 32;
-
 // Keys and values of the current rows, on their way into caches.
 struct NewKeyValues {
   MatrixView<const float> keys, values;  // [rows, heads * head_dim]
 };
 
-// By way of the distinct rows where there are any.
+MatrixView<float> AttentionRows(Evaluation& evaluation, Workspace::Slot slot) {
+  return evaluation.workspace.Rows(slot, evaluation.rows(), evaluation.config.attention_size());
+}
+
+// Those of rows [first, first + count) of one sequence, for one head.
+void StoreHead(const KernelSet& kernels, const NewKeyValues& fresh, const RowRange& range, size_t first,
+               size_t count, size_t stored_layer, size_t head, const KeyValues& cache) {
+  const size_t row = range.first + first;
+  cache.Store(kernels, stored_layer, head, cache.length() - range.count + first, fresh.keys.Rows(row, count),
+              fresh.values.Rows(row, count));
+}
+
+// Those of rows [first, first + count) of the batch, as far as they belong to sequences that `chosen` picks.
+template <typename Chosen>
+void StoreRows(const Evaluation& evaluation, const NewKeyValues& fresh, size_t first, size_t count,
+               size_t stored_layer, absl::Span<const KeyValues* const> caches, const Chosen& chosen) {
+  const absl::Span<const RowRange> sequences = evaluation.sequences();
+  for (size_t s = 0; s < sequences.size(); ++s) {
+    const RowRange& range = sequences[s];
+    const size_t begin = std::max(first, range.first);
+    const size_t end = std::min(first + count, range.first + range.count);
+    if (begin >= end || !chosen(range)) continue;
+    for (size_t head = 0; head < evaluation.config.num_attention_heads; ++head) {
+      StoreHead(evaluation.kernels, fresh, range, begin - range.first, end - begin, stored_layer, head,
+                *caches[s]);
+    }
+  }
+}
+
+// One block sees all rows of its head: nobody else reads what it stores.
+bool IsOnlyBlock(const RowRange& range) { return range.count <= kQueryBlock; }
+
+// By way of the distinct rows where there are any. Then after(first, count) for blocks of all rows.
 void Project(Evaluation& evaluation, absl::Span<const Projection> projections, MatrixView<const float> x,
-             int layer, DistinctRows* distinct) {
+             int layer, DistinctRows* distinct, Evaluation::OfRows after) {
   if (distinct == nullptr || distinct->empty()) {
-    evaluation.Project(projections, x, layer);
+    evaluation.Project(projections, x, layer, after);
     return;
   }
   for (const Projection& projection : projections) {
     distinct->Apply(evaluation, *projection.map, x, projection.out);
     evaluation.CheckFinite(projection.out, projection.what, layer);
   }
+  evaluation.ForRows(x.rows, Evaluation::kStoreWork * x.cols,
+                     [&](size_t first, size_t count, size_t) { after(first, count); });
 }
-
-MatrixView<float> AttentionRows(Evaluation& evaluation, Workspace::Slot slot) {
-  return evaluation.workspace.Rows(slot, evaluation.rows(), evaluation.config.attention_size());
-}
-
-// Those of one sequence and head.
-void StoreHead(const KernelSet& kernels, const NewKeyValues& fresh, const RowRange& range,
-               size_t stored_layer, size_t head, const KeyValues& cache) {
-  cache.Store(kernels, stored_layer, head, fresh.keys.Rows(range.first, range.count),
-              fresh.values.Rows(range.first, range.count));
-}
-
-// Those of all heads of the sequences that `chosen` picks.
-template <typename Chosen>
-void StoreHeads(Evaluation& evaluation, const NewKeyValues& fresh, size_t stored_layer,
-                absl::Span<const KeyValues* const> caches, const Chosen& chosen) {
-  const size_t heads = evaluation.config.num_attention_heads;
-  const size_t work = kStoreWork * evaluation.config.head_dim * evaluation.rows();
-  evaluation.ForRows(caches.size() * heads, work / std::max<size_t>(caches.size(), 1),
-                     [&](size_t first, size_t count, size_t) {
-                       for (size_t i = first; i < first + count; ++i) {
-                         const RowRange& range = evaluation.sequences()[i / heads];
-                         if (chosen(range))
-                           StoreHead(evaluation.kernels, fresh, range, stored_layer, i % heads,
-                                     *caches[i / heads]);
-                       }
-                     });
-}
-
-// One block sees all rows of its head: nobody else reads what it stores.
-bool IsOnlyBlock(const RowRange& range) { return range.count <= kQueryBlock; }
 
 // Whether the sequence's rows take all heads at once.
 bool IsByToken(const AttentionStage& stage, size_t sequence) {
@@ -125,7 +125,8 @@ void MakeTasks(const Evaluation& evaluation, const AttentionStage& stage, std::v
   }
 }
 
-// `fresh` are keys and values that belong into `keys`, or null if those are complete.
+// `fresh` are keys and values that belong into `keys`, where those of longer sequences than one block are
+// already, or null if all are.
 MatrixView<const float> AttendTo(Evaluation& evaluation, const AttentionStage& stage,
                                  absl::Span<const KeyValues* const> keys, const NewKeyValues* fresh,
                                  MatrixView<const float> query) {
@@ -134,10 +135,6 @@ MatrixView<const float> AttendTo(Evaluation& evaluation, const AttentionStage& s
   MakeTasks(evaluation, stage, tasks);
   ReserveScratch(evaluation, stage, keys);
   const absl::Span<const RowRange> sequences = evaluation.sequences();
-  if (fresh != nullptr && !std::all_of(sequences.begin(), sequences.end(), IsOnlyBlock)) {
-    StoreHeads(evaluation, *fresh, stage.stored_layer, keys,
-               [](const RowRange& range) { return !IsOnlyBlock(range); });
-  }
   evaluation.NextStage();
   const auto run = [&](const AttentionTask& task, Workspace::Worker& scratch) {
     const RowRange& range = sequences[task.sequence];
@@ -156,8 +153,9 @@ MatrixView<const float> AttendTo(Evaluation& evaluation, const AttentionStage& s
       return;
     }
     const KeyValues& own = *keys[task.sequence];
-    if (fresh != nullptr && IsOnlyBlock(range))
-      StoreHead(evaluation.kernels, *fresh, range, stage.stored_layer, task.head, own);
+    if (fresh != nullptr && IsOnlyBlock(range)) {
+      StoreHead(evaluation.kernels, *fresh, range, 0, range.count, stage.stored_layer, task.head, own);
+    }
     AttendBlock(evaluation, stage, own, task, query, attended, scratch);
   };
   // Several small tasks a turn: eight blocks of a short sequence cost about what one turn of the pool does.
@@ -183,7 +181,7 @@ std::string_view ScoreName(Site site) {
 MatrixView<const float> Attend(Evaluation& evaluation, const AttentionStage& stage,
                                absl::Span<const KeyValues* const> keys, MatrixView<const float> x) {
   const MatrixView<float> query = AttentionRows(evaluation, Workspace::kQuery);
-  evaluation.Project({{&stage.weights->query, query, "a query"}}, x, stage.layer);
+  evaluation.Project({{&stage.weights->query, query, "a query"}}, x, stage.layer, [](size_t, size_t) {});
   return AttendTo(evaluation, stage, keys, nullptr, query);
 }
 
@@ -193,11 +191,18 @@ MatrixView<const float> AttendToSelf(Evaluation& evaluation, const AttentionStag
                           value = AttentionRows(evaluation, Workspace::kValue),
                           query = AttentionRows(evaluation, Workspace::kQuery);
   const AttentionWeights& weights = *stage.weights;
+  const NewKeyValues fresh = {key, value};
+  const absl::Span<const RowRange> sequences = evaluation.sequences();
+  const bool some_longer = !std::all_of(sequences.begin(), sequences.end(), IsOnlyBlock);
+  const auto store = [&](size_t first, size_t count) {
+    if (!some_longer) return;
+    StoreRows(evaluation, fresh, first, count, stage.stored_layer, caches,
+              [](const RowRange& range) { return !IsOnlyBlock(range); });
+  };
   Project(
       evaluation,
       {{&weights.key, key, "a key"}, {&weights.value, value, "a value"}, {&weights.query, query, "a query"}},
-      x, stage.layer, stage.distinct);
-  const NewKeyValues fresh = {key, value};
+      x, stage.layer, stage.distinct, store);
   return AttendTo(evaluation, stage, caches, &fresh, query);
 }
 
@@ -205,8 +210,11 @@ void StoreKeyValues(Evaluation& evaluation, const AttentionWeights& weights, int
                     MatrixView<const float> x, absl::Span<const KeyValues* const> caches) {
   const MatrixView<float> key = AttentionRows(evaluation, Workspace::kKey),
                           value = AttentionRows(evaluation, Workspace::kValue);
-  evaluation.Project({{&weights.key, key, "a key"}, {&weights.value, value, "a value"}}, x, layer);
-  StoreHeads(evaluation, {key, value}, stored_layer, caches, [](const RowRange&) { return true; });
+  const auto store = [&](size_t first, size_t count) {
+    StoreRows(evaluation, {key, value}, first, count, stored_layer, caches,
+              [](const RowRange&) { return true; });
+  };
+  evaluation.Project({{&weights.key, key, "a key"}, {&weights.value, value, "a value"}}, x, layer, store);
 }
 
 }  // namespace splineserve

@@ -23,10 +23,6 @@ constexpr size_t kRowBlock = 12;
 // threads, 128 tokens 1/1.07, 256 words of g2p 1/1.05 of the time).
 constexpr size_t kRowsToKeep = 24;
 
-// What an elementwise pass over one number costs beside a multiply-add of a product, which runs 16 at a time
-// from registers.
-constexpr size_t kNormWork = 8;
-
 size_t CeilDiv(size_t a, size_t b) { return (a + b - 1) / b; }
 
 // How many of `rows` rows pass over a matrix together, in even shares: about a quarter of the second-level
@@ -69,7 +65,7 @@ bool Evaluation::SplitsByRows(size_t rows, size_t work) const {
   return pool.threads() == 1 || (work >= 2 * kMinTaskWork && rows >= kRowsToKeep * pool.threads());
 }
 
-void Evaluation::ForShares(size_t rows, absl::FunctionRef<void(size_t, size_t)> body) {
+void Evaluation::ForShares(size_t rows, OfRows body) {
   const size_t share = CeilDiv(rows, pool.threads());
   pool.ParallelFor(share == 0 ? 0 : CeilDiv(rows, share),
                    [&](size_t task, size_t) { body(task * share, std::min(share, rows - task * share)); });
@@ -113,25 +109,33 @@ void Evaluation::ApplyPart(const AffineMap& map, MatrixView<const float> x, cons
   }
 }
 
-void Evaluation::Project(absl::Span<const Projection> projections, MatrixView<const float> x, int layer) {
-  size_t work = 0;
+void Evaluation::Project(absl::Span<const Projection> projections, MatrixView<const float> x, int layer,
+                         OfRows after) {
+  size_t work = 0, numbers = x.cols;
   bool float32_sums = true;
   for (const Projection& projection : projections) {
     work += x.rows * x.cols * projection.out.cols;
+    numbers += projection.out.cols;
     float32_sums = float32_sums && projection.map->low_precision.empty();
   }
   if (!float32_sums || !SplitsByRows(x.rows, work)) {
     for (const Projection& projection : projections) Apply(*projection.map, x, projection.out);
     for (const Projection& projection : projections) CheckFinite(projection.out, projection.what, layer);
+    ForRows(x.rows, kStoreWork * x.cols, [&](size_t first, size_t count, size_t) { after(first, count); });
     return;
   }
   const uint64_t first_stage = NextStages(projections.size());
-  ForShares(x.rows, [&](size_t first, size_t count) {
-    for (const Projection& projection : projections) {
-      ApplyRows(*projection.map, x, first, count, projection.out);
-    }
-    for (size_t i = 0; i < projections.size(); ++i) {
-      CheckRows(projections[i].out, first, count, first_stage + i, projections[i].what, layer);
+  ForShares(x.rows, [&](size_t share_first, size_t share) {
+    const size_t block = RowsPerPass(share, numbers / 4);
+    for (size_t first = share_first; first < share_first + share; first += block) {
+      const size_t count = std::min(block, share_first + share - first);
+      for (const Projection& projection : projections) {
+        ApplyRows(*projection.map, x, first, count, projection.out);
+      }
+      for (size_t i = 0; i < projections.size(); ++i) {
+        CheckRows(projections[i].out, first, count, first_stage + i, projections[i].what, layer);
+      }
+      after(first, count);
     }
   });
 }
@@ -172,7 +176,7 @@ void Evaluation::Apply(const AffineMap& map, MatrixView<const float> x, MatrixVi
   workspace.low_precision_scales.EnsureSize(x.rows);
   uint32_t* const words = workspace.low_precision_words.data();
   float* const scales = workspace.low_precision_scales.data();
-  ForRows(x.rows, kNormWork * x.cols, [&](size_t first, size_t count, size_t) {
+  ForRows(x.rows, kElementWork * x.cols, [&](size_t first, size_t count, size_t) {
     for (size_t r = first; r < first + count; ++r) {
       kernels.round_row(w.precision, x.row(r), x.cols, words + r * w.inner_words, scales + r);
     }
@@ -213,7 +217,7 @@ void Evaluation::NormRow(const NormWeights& norm, const float* x, size_t n, floa
 }
 
 void Evaluation::ApplyNorm(const NormWeights& norm, MatrixView<const float> x, MatrixView<float> out) {
-  ForRows(x.rows, kNormWork * x.cols,
+  ForRows(x.rows, kElementWork * x.cols,
           [&](size_t first, size_t count, size_t) { NormRows(norm, x, first, count, out); });
 }
 
@@ -225,7 +229,7 @@ void Evaluation::NormRows(const NormWeights& norm, MatrixView<const float> x, si
 void Evaluation::AddBranch(MatrixView<const float> branch, const NormWeights* norm, std::string_view what,
                            int layer, MatrixView<float> x) {
   NextStage();
-  ForRows(x.rows, kNormWork * x.cols, [&](size_t first, size_t count, size_t) {
+  ForRows(x.rows, kElementWork * x.cols, [&](size_t first, size_t count, size_t) {
     AddRows(branch, norm, first, count, stage_, what, layer, x);
   });
 }
@@ -247,7 +251,7 @@ void Evaluation::AddRows(MatrixView<const float> branch, const NormWeights* norm
 
 void Evaluation::CheckFinite(MatrixView<const float> x, std::string_view what, int layer) {
   NextStage();
-  ForRows(x.rows, kNormWork * x.cols,
+  ForRows(x.rows, kElementWork * x.cols,
           [&](size_t first, size_t count, size_t) { CheckRows(x, first, count, stage_, what, layer); });
 }
 

@@ -192,14 +192,21 @@ class Evaluation {
   RowToken token(size_t row) const { return workspace.tokens_[row]; }
   size_t rows() const { return rows_; }
 
+  // Does something with rows [first, first + count).
+  using OfRows = absl::FunctionRef<void(size_t first, size_t count)>;
+  // What a pass over one number costs beside a multiply-add of a product, which runs 16 at a time from
+  // registers: an elementwise one, and one that stores it as part of a key or value.
+  static constexpr size_t kElementWork = 8, kStoreWork = 32;
+
   // False once keep_going said so or every sequence has failed.
   bool KeepGoing();
 
   // out = map(x) in the map's precision, all rows, split over the pool by rows and panels.
   void Apply(const AffineMap& map, MatrixView<const float> x, MatrixView<float> out);
-  // The same of several maps of the same rows, then CheckFinite of what each made, in their order: many rows
-  // in one parallel section, in which every core keeps its own.
-  void Project(absl::Span<const Projection> projections, MatrixView<const float> x, int layer);
+  // The same of several maps of the same rows, CheckFinite of what each made, in their order, and
+  // after(first, count) for blocks of rows that make up all: many rows in one parallel section, block by
+  // block, in which every core keeps its own.
+  void Project(absl::Span<const Projection> projections, MatrixView<const float> x, int layer, OfRows after);
   // CheckFinite of x, then Apply, likewise.
   void CheckAndApply(MatrixView<const float> x, std::string_view what, int layer, const AffineMap& map,
                      MatrixView<float> out);
@@ -255,7 +262,7 @@ class Evaluation {
   // Whether products of so many rows, of `work` multiply-adds, are split by rows alone.
   bool SplitsByRows(size_t rows, size_t work) const;
   // Calls body(first, count) for each thread's share of the rows.
-  void ForShares(size_t rows, absl::FunctionRef<void(size_t first, size_t count)> body);
+  void ForShares(size_t rows, OfRows body);
   // One part of a product with float32 sums.
   void ApplyPart(const AffineMap& map, MatrixView<const float> x, const Part& part,
                  MatrixView<float> out) const;

@@ -399,9 +399,8 @@ bool TakesBlocksOfRows(const Evaluation& evaluation, const FeedForwardWeights& w
 }
 
 void FeedForwardBetween(Evaluation& evaluation, const FeedForwardWeights& weights, int layer, uint64_t stage,
-                        MatrixView<const float> x, MatrixView<float> branch,
-                        absl::FunctionRef<void(size_t first, size_t count)> before,
-                        absl::FunctionRef<void(size_t first, size_t count)> after) {
+                        MatrixView<const float> x, MatrixView<float> branch, Evaluation::OfRows before,
+                        Evaluation::OfRows after) {
   FeedForwardRun run(evaluation, weights, layer, stage, x, branch);
   run.ByRows(before, after);
   run.ReportScreening();

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "absl/functional/function_ref.h"
 #include "core/model/evaluation.h"
 
 namespace splineserve {
@@ -23,9 +22,8 @@ bool TakesBlocksOfRows(const Evaluation& evaluation, const FeedForwardWeights& w
 // rows [first, first + count) of x, and after(first, count) goes on with those of branch, on the thread that
 // has them in its cache. Faults are of `stage` (Evaluation::NextStages).
 void FeedForwardBetween(Evaluation& evaluation, const FeedForwardWeights& weights, int layer, uint64_t stage,
-                        MatrixView<const float> x, MatrixView<float> branch,
-                        absl::FunctionRef<void(size_t first, size_t count)> before,
-                        absl::FunctionRef<void(size_t first, size_t count)> after);
+                        MatrixView<const float> x, MatrixView<float> branch, Evaluation::OfRows before,
+                        Evaluation::OfRows after);
 
 }  // namespace splineserve
 

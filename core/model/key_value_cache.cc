@@ -143,16 +143,16 @@ void KeyValues::Grow(size_t tokens) {
   while (capacity_ < length_) Append(KeyValueLayout::kPanels, NextChunk(capacity_, max_chunk_tokens_));
 }
 
-void KeyValues::Store(const KernelSet& kernels, size_t layer, size_t head, MatrixView<const float> keys,
-                      MatrixView<const float> values) const {
+void KeyValues::Store(const KernelSet& kernels, size_t layer, size_t head, size_t token,
+                      MatrixView<const float> keys, MatrixView<const float> values) const {
   const size_t column = head * shape_.head_dim;
   // From the back: only the first Grow of a sequence reaches into several chunks.
   size_t rows = keys.rows;
   for (size_t place = chunks_.size(); rows > 0;) {
-    const size_t chunk_first = chunks_[--place].first, first = length_ - keys.rows;
-    if (chunk_first >= first + rows) continue;
-    const size_t row = std::max(chunk_first, first) - first;
-    chunks_[place].chunk->view().Store(kernels, layer, head, first + row - chunk_first,
+    const size_t first = chunks_[--place].first;
+    if (first >= token + rows) continue;
+    const size_t row = std::max(first, token) - token;
+    chunks_[place].chunk->view().Store(kernels, layer, head, token + row - first,
                                        keys.Rows(row, rows - row).Cols(column, shape_.head_dim),
                                        values.Rows(row, rows - row).Cols(column, shape_.head_dim));
     rows = row;

@@ -121,9 +121,9 @@ class KeyValues {
 
   // Makes it `tokens` longer. The new tokens are undefined until every head of every layer has had its Store.
   void Grow(size_t tokens);
-  // Stores the last keys.rows tokens of one head, out of rows [n, heads * head_dim]. Different heads may be
-  // stored from different threads.
-  void Store(const KernelSet& kernels, size_t layer, size_t head, MatrixView<const float> keys,
+  // Stores tokens [token, token + keys.rows) of one head, out of rows [n, heads * head_dim]. They must be
+  // among those that the last Grow added. Different tokens or heads may be stored from different threads.
+  void Store(const KernelSet& kernels, size_t layer, size_t head, size_t token, MatrixView<const float> keys,
              MatrixView<const float> values) const;
 
   size_t length() const { return length_; }

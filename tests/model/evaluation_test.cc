@@ -46,7 +46,17 @@ class EvaluationTest : public ::testing::Test {
     Evaluation evaluation(config_, *AvailableKernelSets()[0], *pool, workspace, nullptr, go_on_);
     const RowRange range = {0, rows, 3};
     evaluation.Begin("encoder", {&range, 1});
-    evaluation.Project({{&first_, view(0), "a key"}, {&second_, view(1), "a value"}}, input, 1);
+    std::vector<int> followed(rows, 0);
+    const auto after = [&](size_t first, size_t count) {
+      for (size_t r = first; r < first + count; ++r) {
+        // Rows are another's as soon as they are projected, each once.
+        ++followed[r];
+        EXPECT_NE(out[0][r * kOuter + 1], 0);
+        EXPECT_NE(out[1][r * kOuter + 1], 0);
+      }
+    };
+    evaluation.Project({{&first_, view(0), "a key"}, {&second_, view(1), "a value"}}, input, 1, after);
+    EXPECT_EQ(followed, std::vector<int>(rows, 1));
     evaluation.Apply(first_, input, view(2));
     evaluation.Apply(second_, input, view(3));
     EXPECT_TRUE(testing::BitsEqual(out[0].data(), out[2].data(), rows * kOuter));
@@ -67,7 +77,7 @@ class EvaluationTest : public ::testing::Test {
 
 TEST_F(EvaluationTest, ProjectionsAreThoseOfOneMapAfterAnother) {
   for (size_t threads : {1, 2, 3}) {
-    for (size_t rows : {1, 7, 30, 80, 200}) {
+    for (size_t rows : {1, 7, 30, 80, 200, 3000}) {
       SCOPED_TRACE(std::to_string(threads) + " threads, " + std::to_string(rows) + " rows");
       EXPECT_TRUE(Project(threads, rows, {}, {}).ok());
       const size_t last = rows - 1, middle = rows / 2;

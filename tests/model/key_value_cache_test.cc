@@ -48,8 +48,16 @@ class KeyValueCacheTest : public ::testing::Test {
         }
       }
       for (size_t head = 0; head < shape_.heads; ++head) {
-        sequence.actual.Store(*AvailableKernelSets()[0], layer, head, {keys.data(), count, width},
-                              {values.data(), count, width});
+        // The last third first, and by the other tokens' side.
+        const MatrixView<const float> key_rows(keys.data(), count, width),
+            value_rows(values.data(), count, width);
+        const size_t token = sequence.tokens.size() - count, cut = count - count / 3;
+        const auto store = [&](size_t first, size_t rows) {
+          sequence.actual.Store(*AvailableKernelSets()[0], layer, head, token + first,
+                                key_rows.Rows(first, rows), value_rows.Rows(first, rows));
+        };
+        store(cut, count - cut);
+        store(0, cut);
       }
     }
   }
