@@ -126,6 +126,8 @@ void Evaluation::Project(absl::Span<const Projection> projections, MatrixView<co
   }
   const uint64_t first_stage = NextStages(projections.size());
   ForShares(x.rows, [&](size_t share_first, size_t share) {
+    // As many rows as fill the second-level cache with what they are and become: half as many read the
+    // weights more often than that gains.
     const size_t block = RowsPerPass(share, numbers / 4);
     for (size_t first = share_first; first < share_first + share; first += block) {
       const size_t count = std::min(block, share_first + share - first);

@@ -145,7 +145,8 @@ void TokenAttentionOf(benchmark::State& state, const KernelSet* set, size_t toke
   }
 }
 
-// Keys of 128 tokens, 8 heads of 64, on their way into panels: by the kernel, or number by number (null).
+// Keys of 128 tokens, 8 heads of 64, on their way into panels: by the kernel, or number by number where there
+// is no set.
 void Transpose(benchmark::State& state, const KernelSet* set) {
   constexpr size_t kTokens = 128, kHeads = 8, kDim = 64, kStride = kHeads * kDim, kWidth = kMaxPanelWidth;
   const AlignedBuffer<float> keys = Numbers(kTokens * kStride, 14);
@@ -303,6 +304,7 @@ void Register() {
   struct Shape {
     size_t inner, outer;
   };
+  benchmark::RegisterBenchmark("transpose/number_by_number", Transpose, nullptr);
   for (const KernelSet* set : AvailableKernelSets()) {
     const std::string target = set->name;
     for (const Shape shape :
