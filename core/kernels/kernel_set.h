@@ -134,7 +134,8 @@ struct OpenListRoom {
 struct GateSpec {
   bool square = false;  // relu2
   bool want_margin = false;
-  // Gates of each row: columns past widths[r] are stored as zero and are no gates. Null: all columns.
+  // Gates of each row: columns past widths[r] are stored as zero, or not listed, and are no gates. Null: all
+  // columns.
   const uint32_t* widths = nullptr;
   // Null, or one pointer a row, null where nobody wants the row's bits: (width + 7) / 8 bytes as `gate`
   // writes them.
@@ -228,7 +229,8 @@ struct KernelSet {
                            size_t out_stride);
 
   // The product followed by the ReLU gate while the numbers are still in registers: out[r][n] = gate(scale *
-  // chain). `w` must start at a panel whose first column is a multiple of 8 of what the bits count.
+  // chain), or with gates.lists the lists of those that are open, and `out` is left as it was. `w` must start
+  // at a panel whose first column is a multiple of 8 of what the bits count.
   void (*gated_product)(const float* x, size_t x_stride, size_t rows, const PackedView& w, const float* bias,
                         float scale, const GateSpec& gates, float* out, size_t out_stride);
 

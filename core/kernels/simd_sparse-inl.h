@@ -145,8 +145,7 @@ HWY_INLINE void SparseTilePair(const SparseArguments& a, const OpenSegment* segm
   row[1].Store(out[1], last);
 }
 
-// Columns [column, column + columns) of one panel; `w` points to the first of them. There
-// are more than V - 1 vectors of them.
+// `columns` columns of one panel, more than V - 1 vectors of them; `w` points to the first.
 template <size_t V, SparseFetch kFetch, typename Weight>
 HWY_NOINLINE void SparseColumns(const SparseArguments& a, const Weight* w, const float* bias, size_t columns,
                                 float* out, size_t out_stride) {
@@ -188,14 +187,17 @@ HWY_INLINE void SparseColumnsFetching(const SparseArguments& a, const Weight* w,
 template <typename Weight>
 HWY_INLINE void SparsePanel(const SparseArguments& a, const Weight* panel, const float* bias, size_t columns,
                             float* out, size_t out_stride) {
+  SparseArguments tile = a;
   for (size_t c = 0; c < columns; c += kSparseVectors * kLanes) {
     const size_t count = HWY_MIN(columns - c, kSparseVectors * kLanes);
     const float* tile_bias = bias != nullptr ? bias + c : nullptr;
+    // The first tile fetches for the whole panel.
+    if (c > 0 && tile.fetch == SparseFetch::kBlock) tile.fetch = SparseFetch::kNone;
     switch ((count + kLanes - 1) / kLanes) {
-#define SPLINESERVE_TILE(V)                                                          \
-  case V:                                                                            \
-    if constexpr (V <= kSparseVectors)                                               \
-      SparseColumnsFetching<V>(a, panel + c, tile_bias, count, out + c, out_stride); \
+#define SPLINESERVE_TILE(V)                                                             \
+  case V:                                                                               \
+    if constexpr (V <= kSparseVectors)                                                  \
+      SparseColumnsFetching<V>(tile, panel + c, tile_bias, count, out + c, out_stride); \
     break;
       SPLINESERVE_TILE(1)
       SPLINESERVE_TILE(2)

@@ -10,6 +10,9 @@
 namespace splineserve {
 namespace {
 
+// What storing one number of a key and of a value costs, in multiply-adds of a product.
+constexpr size_t kStoreWork = 32;
+
 // Keys and values of the current rows, on their way into caches.
 struct NewKeyValues {
   MatrixView<const float> keys, values;  // [rows, heads * head_dim]
@@ -47,9 +50,9 @@ void StoreRows(const Evaluation& evaluation, const NewKeyValues& fresh, size_t f
 // One block sees all rows of its head: nobody else reads what it stores.
 bool IsOnlyBlock(const RowRange& range) { return range.count <= kQueryBlock; }
 
-// By way of the distinct rows where there are any. Then after(first, count) for blocks of all rows.
+// Evaluation::Project, by way of the distinct rows where there are any.
 void Project(Evaluation& evaluation, absl::Span<const Projection> projections, MatrixView<const float> x,
-             int layer, DistinctRows* distinct, Evaluation::OfRows after) {
+             int layer, DistinctRows* distinct, const Evaluation::RowStep* after) {
   if (distinct == nullptr || distinct->empty()) {
     evaluation.Project(projections, x, layer, after);
     return;
@@ -58,8 +61,9 @@ void Project(Evaluation& evaluation, absl::Span<const Projection> projections, M
     distinct->Apply(evaluation, *projection.map, x, projection.out);
     evaluation.CheckFinite(projection.out, projection.what, layer);
   }
-  evaluation.ForRows(x.rows, Evaluation::kStoreWork * x.cols,
-                     [&](size_t first, size_t count, size_t) { after(first, count); });
+  if (after == nullptr) return;
+  evaluation.ForRows(x.rows, after->work,
+                     [&](size_t first, size_t count, size_t) { after->rows(first, count); });
 }
 
 // Whether the sequence's rows take all heads at once.
@@ -181,7 +185,7 @@ std::string_view ScoreName(Site site) {
 MatrixView<const float> Attend(Evaluation& evaluation, const AttentionStage& stage,
                                absl::Span<const KeyValues* const> keys, MatrixView<const float> x) {
   const MatrixView<float> query = AttentionRows(evaluation, Workspace::kQuery);
-  evaluation.Project({{&stage.weights->query, query, "a query"}}, x, stage.layer, [](size_t, size_t) {});
+  evaluation.Project({{&stage.weights->query, query, "a query"}}, x, stage.layer, nullptr);
   return AttendTo(evaluation, stage, keys, nullptr, query);
 }
 
@@ -195,14 +199,14 @@ MatrixView<const float> AttendToSelf(Evaluation& evaluation, const AttentionStag
   const absl::Span<const RowRange> sequences = evaluation.sequences();
   const bool some_longer = !std::all_of(sequences.begin(), sequences.end(), IsOnlyBlock);
   const auto store = [&](size_t first, size_t count) {
-    if (!some_longer) return;
     StoreRows(evaluation, fresh, first, count, stage.stored_layer, caches,
               [](const RowRange& range) { return !IsOnlyBlock(range); });
   };
+  const Evaluation::RowStep after = {store, kStoreWork * key.cols};
   Project(
       evaluation,
       {{&weights.key, key, "a key"}, {&weights.value, value, "a value"}, {&weights.query, query, "a query"}},
-      x, stage.layer, stage.distinct, store);
+      x, stage.layer, stage.distinct, some_longer ? &after : nullptr);
   return AttendTo(evaluation, stage, caches, &fresh, query);
 }
 
@@ -214,7 +218,8 @@ void StoreKeyValues(Evaluation& evaluation, const AttentionWeights& weights, int
     StoreRows(evaluation, {key, value}, first, count, stored_layer, caches,
               [](const RowRange&) { return true; });
   };
-  evaluation.Project({{&weights.key, key, "a key"}, {&weights.value, value, "a value"}}, x, layer, store);
+  const Evaluation::RowStep after = {store, kStoreWork * key.cols};
+  evaluation.Project({{&weights.key, key, "a key"}, {&weights.value, value, "a value"}}, x, layer, &after);
 }
 
 }  // namespace splineserve

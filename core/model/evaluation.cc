@@ -23,6 +23,10 @@ constexpr size_t kRowBlock = 12;
 // threads, 128 tokens 1/1.07, 256 words of g2p 1/1.05 of the time).
 constexpr size_t kRowsToKeep = 24;
 
+// What an elementwise pass over one number costs beside a multiply-add of a product, which runs 16 at a time
+// from registers.
+constexpr size_t kElementWork = 8;
+
 size_t CeilDiv(size_t a, size_t b) { return (a + b - 1) / b; }
 
 // How many of `rows` rows pass over a matrix together, in even shares: about a quarter of the second-level
@@ -110,7 +114,7 @@ void Evaluation::ApplyPart(const AffineMap& map, MatrixView<const float> x, cons
 }
 
 void Evaluation::Project(absl::Span<const Projection> projections, MatrixView<const float> x, int layer,
-                         OfRows after) {
+                         const RowStep* after) {
   size_t work = 0, numbers = x.cols;
   bool float32_sums = true;
   for (const Projection& projection : projections) {
@@ -121,7 +125,9 @@ void Evaluation::Project(absl::Span<const Projection> projections, MatrixView<co
   if (!float32_sums || !SplitsByRows(x.rows, work)) {
     for (const Projection& projection : projections) Apply(*projection.map, x, projection.out);
     for (const Projection& projection : projections) CheckFinite(projection.out, projection.what, layer);
-    ForRows(x.rows, kStoreWork * x.cols, [&](size_t first, size_t count, size_t) { after(first, count); });
+    if (after != nullptr) {
+      ForRows(x.rows, after->work, [&](size_t first, size_t count, size_t) { after->rows(first, count); });
+    }
     return;
   }
   const uint64_t first_stage = NextStages(projections.size());
@@ -137,7 +143,7 @@ void Evaluation::Project(absl::Span<const Projection> projections, MatrixView<co
       for (size_t i = 0; i < projections.size(); ++i) {
         CheckRows(projections[i].out, first, count, first_stage + i, projections[i].what, layer);
       }
-      after(first, count);
+      if (after != nullptr) after->rows(first, count);
     }
   });
 }
@@ -193,8 +199,8 @@ void Evaluation::Apply(const AffineMap& map, MatrixView<const float> x, MatrixVi
 }
 
 void Evaluation::ForRows(size_t rows, size_t work, absl::FunctionRef<void(size_t, size_t, size_t)> body) {
-  const size_t tasks = std::clamp<size_t>(rows * work / kMinTaskWork, 1, std::min(pool.threads(), rows));
   if (rows == 0) return;
+  const size_t tasks = std::clamp<size_t>(rows * work / kMinTaskWork, 1, std::min(pool.threads(), rows));
   pool.ParallelFor(tasks, [&](size_t task, size_t worker) {
     const size_t first = rows * task / tasks;
     body(first, rows * (task + 1) / tasks - first, worker);
@@ -262,10 +268,6 @@ void Evaluation::CheckRows(MatrixView<const float> x, size_t first, size_t count
   for (size_t r = first; r < first + count; ++r) {
     if (!kernels.all_finite(x.row(r), x.cols)) Fail(token(r).sequence, token(r).position, stage, what, layer);
   }
-}
-
-void Evaluation::Fail(size_t sequence, size_t position, std::string_view what, int layer) {
-  Fail(sequence, position, stage_, what, layer);
 }
 
 void Evaluation::Fail(size_t sequence, size_t position, uint64_t stage, std::string_view what, int layer) {

@@ -194,19 +194,22 @@ class Evaluation {
 
   // Does something with rows [first, first + count).
   using OfRows = absl::FunctionRef<void(size_t first, size_t count)>;
-  // What a pass over one number costs beside a multiply-add of a product, which runs 16 at a time from
-  // registers: an elementwise one, and one that stores it as part of a key or value.
-  static constexpr size_t kElementWork = 8, kStoreWork = 32;
+  // The same as a step, and how many multiply-adds of a product a row of it takes as long as.
+  struct RowStep {
+    OfRows rows;
+    size_t work;
+  };
 
   // False once keep_going said so or every sequence has failed.
   bool KeepGoing();
 
   // out = map(x) in the map's precision, all rows, split over the pool by rows and panels.
   void Apply(const AffineMap& map, MatrixView<const float> x, MatrixView<float> out);
-  // The same of several maps of the same rows, CheckFinite of what each made, in their order, and
-  // after(first, count) for blocks of rows that make up all: many rows in one parallel section, block by
-  // block, in which every core keeps its own.
-  void Project(absl::Span<const Projection> projections, MatrixView<const float> x, int layer, OfRows after);
+  // The same of several maps of the same rows, CheckFinite of what each made, in their order, and `after`, if
+  // it is not null, for blocks of rows that make up all: many rows in one parallel section, block by block,
+  // in which every core keeps its own.
+  void Project(absl::Span<const Projection> projections, MatrixView<const float> x, int layer,
+               const RowStep* after);
   // CheckFinite of x, then Apply, likewise.
   void CheckAndApply(MatrixView<const float> x, std::string_view what, int layer, const AffineMap& map,
                      MatrixView<float> out);
@@ -227,9 +230,11 @@ class Evaluation {
 
   // The same for faults found inside a parallel section: NextStage before it, then Fail from any thread. The
   // first stage that finds a fault in a sequence names it, by its earliest token.
-  void NextStage() { ++stage_; }
-  void Fail(size_t sequence, size_t position, std::string_view what, int layer);
-  // Several stages in one section: returns the first of `count`.
+  void NextStage() { NextStages(1); }
+  void Fail(size_t sequence, size_t position, std::string_view what, int layer) {
+    Fail(sequence, position, stage_, what, layer);
+  }
+  // Several stages in one section: the first of `count`, for the faults of each.
   uint64_t NextStages(size_t count) {
     const uint64_t first = stage_ + 1;
     stage_ += count;
@@ -237,9 +242,12 @@ class Evaluation {
   }
   void Fail(size_t sequence, size_t position, uint64_t stage, std::string_view what, int layer);
 
-  // For parallel sections: the same of rows [first, first + count) alone, on the calling thread.
-  // Whether Apply takes so many rows whole, every thread some of them, with float32 sums: then ApplyRows may.
+  // Whether Apply of so many rows gives every thread some of them, whole, with float32 sums. Then it may as
+  // well be ApplyRows in a section of the caller's.
   bool AppliesByRows(const AffineMap& map, size_t rows) const;
+
+  // Apply, CheckFinite, AddBranch and ApplyNorm of rows [first, first + count) alone, on the calling thread:
+  // for parallel sections of several steps, each with a stage of its own.
   void ApplyRows(const AffineMap& map, MatrixView<const float> x, size_t first, size_t count,
                  MatrixView<float> out) const;
   void CheckRows(MatrixView<const float> x, size_t first, size_t count, uint64_t stage, std::string_view what,

@@ -18,9 +18,9 @@ void FeedForward(Evaluation& evaluation, const FeedForwardWeights& weights, int 
 // Whether so many rows go through the whole network block by block, each block on one thread.
 bool TakesBlocksOfRows(const Evaluation& evaluation, const FeedForwardWeights& weights, size_t rows);
 
-// The same where that is so, with what comes before and after it: for every block before(first, count) makes
-// rows [first, first + count) of x, and after(first, count) goes on with those of branch, on the thread that
-// has them in its cache. Faults are of `stage` (Evaluation::NextStages).
+// FeedForward where TakesBlocksOfRows, with what comes before and after it: for every block before(first,
+// count) makes rows [first, first + count) of x, and after(first, count) goes on with those of branch, on the
+// thread that has them in its cache and alone touches them. Faults are of `stage` (Evaluation::NextStages).
 void FeedForwardBetween(Evaluation& evaluation, const FeedForwardWeights& weights, int layer, uint64_t stage,
                         MatrixView<const float> x, MatrixView<float> branch, Evaluation::OfRows before,
                         Evaluation::OfRows after);

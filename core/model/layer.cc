@@ -52,8 +52,9 @@ class LayerRun {
     return has_norm_ && !pre_norm_ ? &norm : nullptr;
   }
 
-  // From here on every row is on its own. So each block of rows goes all the way in one thread's cache, in
-  // one parallel section: 2,048 tokens of d = 512, 10 % open, take 1/1.01 of the time (Emerald Rapids).
+  // From here on every row is on its own. So each block of rows goes all the way on one thread, as a rule in
+  // its cache, in one parallel section: 2,048 tokens of d = 512, 10 % open, take 1/1.01 of the time (Emerald
+  // Rapids).
   void BlockByBlock(const AttentionWeights& attention, MatrixView<const float> heads) {
     const FeedForwardWeights& network = weights_.feed_forward;
     const uint64_t first_stage = evaluation_.NextStages(4);

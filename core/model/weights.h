@@ -45,7 +45,8 @@ struct AttentionWeights {
   NormWeights norm;
   AffineMap query, key, value;  // d -> heads * head_dim
   AffineMap output;             // heads * head_dim -> d
-  // Queries with a smaller share of open scores multiply only the values of open keys.
+  // Queries with a smaller share of open scores, or where that was expected, multiply only the values of open
+  // keys.
   double sparse_below = kDefaultSparseBelow;
 };
 

@@ -21,8 +21,8 @@ TEST(TransposeTest, EveryNumberGoesToItsPlaceAndNothingElseIsTouched) {
   const uint64_t seed = testing::TestSeed();
   RandomFloats random(seed);
   for (const KernelSet* set : AvailableKernelSets()) {
-    for (size_t rows : {0, 1, 3, 4, 7, 8, 64}) {
-      for (size_t cols : {0, 1, 3, 4, 5, 16, 33, 64}) {
+    for (size_t rows : {0, 1, 2, 3, 4, 5, 6, 7, 8, 64}) {
+      for (size_t cols : {0, 1, 2, 3, 4, 5, 6, 7, 8, 16, 33, 64}) {
         SCOPED_TRACE(std::string(set->name) + ", " + std::to_string(rows) + " rows of " +
                      std::to_string(cols) + ", seed " + std::to_string(seed));
         // The last row ends with the array, so that AddressSanitizer sees reads past it.

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/base/cpu_cache.h"
 #include "core/model/weights.h"
 #include "gtest/gtest.h"
 #include "tests/testing/bits_equal.h"
@@ -18,6 +19,8 @@ namespace splineserve {
 namespace {
 
 constexpr size_t kInner = 70, kOuter = 90;
+// More rows than fill the second-level cache with their input and both outputs.
+const size_t kSeveralBlocks = SecondLevelCacheBytes() / (sizeof(float) * (kInner + 2 * kOuter)) * 3 / 2;
 
 // A map whose column `column` multiplies by numbers that overflow where the input there is large.
 AffineMap Map(testing::RandomFloats& random, size_t column) {
@@ -55,7 +58,8 @@ class EvaluationTest : public ::testing::Test {
         EXPECT_NE(out[1][r * kOuter + 1], 0);
       }
     };
-    evaluation.Project({{&first_, view(0), "a key"}, {&second_, view(1), "a value"}}, input, 1, after);
+    const Evaluation::RowStep step = {after, 9};
+    evaluation.Project({{&first_, view(0), "a key"}, {&second_, view(1), "a value"}}, input, 1, &step);
     EXPECT_EQ(followed, std::vector<int>(rows, 1));
     evaluation.Apply(first_, input, view(2));
     evaluation.Apply(second_, input, view(3));
@@ -77,7 +81,7 @@ class EvaluationTest : public ::testing::Test {
 
 TEST_F(EvaluationTest, ProjectionsAreThoseOfOneMapAfterAnother) {
   for (size_t threads : {1, 2, 3}) {
-    for (size_t rows : {1, 7, 30, 80, 200, 3000}) {
+    for (size_t rows : {size_t{1}, size_t{7}, size_t{30}, size_t{80}, size_t{200}, kSeveralBlocks}) {
       SCOPED_TRACE(std::to_string(threads) + " threads, " + std::to_string(rows) + " rows");
       EXPECT_TRUE(Project(threads, rows, {}, {}).ok());
       const size_t last = rows - 1, middle = rows / 2;

@@ -168,12 +168,16 @@ TEST_F(LayerTest, NamesTheFaultOfTheEarliestStep) {
         hidden = x;
         EXPECT_EQ(Run(threads, cross, hidden, rows - 1).message(),
                   "encoder layer 7, token " + std::to_string(rows - 1) + ": an attention output" + kFound);
-        // Nothing wrong with the heads, but with what is added.
+        // Finite units, of which the network's sums overflow.
         hidden = x;
-        hidden[5 * kWidth] = 0;
-        hidden[9 * kWidth + 2] = std::numeric_limits<float>::infinity();
+        hidden[5 * kWidth] = 1e20f;
         EXPECT_EQ(Run(threads, cross, hidden).message(),
-                  "encoder layer 7, token 9: an attention output" + std::string(kFound));
+                  "encoder layer 7, token 5: an output" + std::string(kFound));
+        // What attention is added to, which its heads do not see: before token 5's network.
+        hidden = x;
+        hidden[9 * kWidth] = kInfinity;
+        EXPECT_EQ(Run(threads, cross, hidden).message(),
+                  "encoder layer 7, token 9: an output" + std::string(kFound));
       }
     }
   }

@@ -1,0 +1,159 @@
+// Keys and values that several threads project and store, block by block, lie where those of one row after
+// the other do, and so attention's outputs are the same.
+#include "core/model/attention.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base/cpu_cache.h"
+#include "gtest/gtest.h"
+#include "tests/testing/bits_equal.h"
+#include "tests/testing/random_floats.h"
+
+namespace splineserve {
+namespace {
+
+constexpr size_t kWidth = 48, kHeads = 2, kHeadDim = 20, kSize = kHeads * kHeadDim;
+
+class AttentionTest : public ::testing::Test {
+ protected:
+  AttentionTest() {
+    config_.hidden_size = kWidth;
+    config_.num_attention_heads = kHeads;
+    config_.head_dim = kHeadDim;
+    config_.attention_activation = AttentionActivation::kRelu;
+    config_.attention_scale = 0.1f;
+    for (AffineMap* map : {&weights_.query, &weights_.key, &weights_.value}) {
+      const std::vector<float> w = random_.Vector(kSize * kWidth, testing::Values::kNormal);
+      map->weight = PackedMatrix::FromRows({w.data(), kSize, kWidth});
+    }
+  }
+
+  // Number n of a token's key or value.
+  static float At(const PackedView& w, size_t k, size_t n) {
+    return static_cast<const float*>(
+        w.data)[n / w.panel_width * w.panel_stride + k * w.panel_width + n % w.panel_width];
+  }
+
+  // The tokens that a sequence had before, and those that come.
+  struct Counts {
+    size_t before, now;
+  };
+  struct Result {
+    std::vector<float> stored;  // keys and values of all new tokens, head by head
+    std::vector<float> heads;
+  };
+  // Projects and stores new tokens of sequences that have some in small chunks; attends to them if `attend`.
+  Result Run(size_t threads, const std::vector<Counts>& counts, const std::vector<float>& x, bool attend) {
+    const std::unique_ptr<ThreadPool> pool = *ThreadPool::Create(threads);
+    const std::function<bool()> go_on = [] { return true; };
+    Workspace workspace;
+    Evaluation evaluation(config_, *AvailableKernelSets()[0], *pool, workspace, nullptr, go_on);
+    std::vector<KeyValues> caches;
+    std::vector<const KeyValues*> pointers;
+    std::vector<RowRange> ranges;
+    size_t rows = 0;
+    for (const Counts& count : counts) {
+      KeyValues& cache = caches.emplace_back(&chunks_, KeyValueShape{1, kHeads, kHeadDim}, 16);
+      const std::vector<float> zeros(count.before * kSize, 0.0f);
+      cache.Grow(count.before);
+      for (size_t head = 0; head < kHeads; ++head) {
+        cache.Store(evaluation.kernels, 0, head, 0, {zeros.data(), count.before, kSize},
+                    {zeros.data(), count.before, kSize});
+      }
+      cache.Grow(count.now);
+      ranges.push_back({rows, count.now, count.before});
+      rows += count.now;
+    }
+    for (const KeyValues& cache : caches) pointers.push_back(&cache);
+    evaluation.Begin("decoder", ranges);
+    const MatrixView<const float> input(x.data(), rows, kWidth);
+    Result result;
+    if (attend) {
+      const MatrixView<const float> heads =
+          AttendToSelf(evaluation, {&weights_, Site::kSelfAttention, 0, /*causal=*/true, 0}, pointers, input);
+      for (size_t r = 0; r < rows; ++r)
+        result.heads.insert(result.heads.end(), heads.row(r), heads.row(r) + kSize);
+    } else {
+      StoreKeyValues(evaluation, weights_, 0, 0, input, pointers);
+    }
+    for (size_t s = 0; s < caches.size(); ++s) {
+      for (size_t c = 0; c < caches[s].chunks(); ++c) {
+        const size_t first = caches[s].first_token(c);
+        const size_t tokens = std::min(caches[s].chunk(c).capacity, caches[s].length() - first);
+        for (size_t head = 0; head < kHeads; ++head) {
+          const PackedView keys = caches[s].chunk(c).Keys(0, head, tokens);
+          const PackedView values = caches[s].chunk(c).Values(0, head, tokens);
+          for (size_t t = 0; t < tokens; ++t) {
+            if (first + t < counts[s].before) continue;
+            for (size_t k = 0; k < kHeadDim; ++k) result.stored.push_back(At(keys, k, t));
+            for (size_t k = 0; k < kHeadDim; ++k) result.stored.push_back(At(values, t, k));
+          }
+        }
+      }
+    }
+    return result;
+  }
+
+  testing::RandomFloats random_{testing::TestSeed()};
+  KeyValuePool chunks_;
+  ModelConfig config_;
+  AttentionWeights weights_;
+};
+
+TEST_F(AttentionTest, WhereSequencesAreCutDoesNotMatter) {
+  // The longest takes several blocks of one thread's.
+  const size_t longest = SecondLevelCacheBytes() / (sizeof(float) * (kWidth + 2 * kSize)) * 5 / 4;
+  for (const auto& counts : {std::vector<Counts>{{0, 5}, {0, 200}, {3, 37}, {130, 1}, {70, 101}, {20, 36}},
+                             std::vector<Counts>{{9, 70}, {40, longest}, {0, 2}}}) {
+    size_t rows = 0;
+    for (const Counts& count : counts) rows += count.now;
+    const std::vector<float> x = random_.Vector(rows * kWidth, testing::Values::kNormal);
+    // One token after the other, by themselves: each is a row of each map's product.
+    std::vector<float> expected;
+    size_t row = 0;
+    for (const Counts& count : counts) {
+      const KernelSet& kernels = *AvailableKernelSets()[0];
+      std::vector<float> keys(count.now * kSize), values(keys);
+      for (size_t t = 0; t < count.now; ++t, ++row) {
+        kernels.product(x.data() + row * kWidth, 0, 1, weights_.key.weight.view(), nullptr, 1,
+                        keys.data() + t * kSize, 0);
+        kernels.product(x.data() + row * kWidth, 0, 1, weights_.value.weight.view(), nullptr, 1,
+                        values.data() + t * kSize, 0);
+      }
+      KeyValues chunks(&chunks_, KeyValueShape{1, kHeads, kHeadDim}, 16);
+      chunks.Grow(count.before);
+      chunks.Grow(count.now);
+      for (size_t c = 0; c < chunks.chunks(); ++c) {
+        const size_t end = c + 1 < chunks.chunks() ? chunks.first_token(c + 1) : chunks.length();
+        for (size_t head = 0; head < kHeads; ++head) {
+          for (size_t t = std::max(chunks.first_token(c), count.before); t < end; ++t) {
+            const auto at = static_cast<std::ptrdiff_t>((t - count.before) * kSize + head * kHeadDim);
+            expected.insert(expected.end(), keys.begin() + at, keys.begin() + at + kHeadDim);
+            expected.insert(expected.end(), values.begin() + at, values.begin() + at + kHeadDim);
+          }
+        }
+      }
+    }
+    const bool attends = rows < 1000;  // of all the longest's tokens it would take seconds
+    const std::vector<float> heads = attends ? Run(1, counts, x, true).heads : std::vector<float>();
+    for (const size_t threads : {1, 2, 3}) {
+      SCOPED_TRACE(std::to_string(threads) + " threads, " + std::to_string(rows) + " rows, seed " +
+                   std::to_string(testing::TestSeed()));
+      const Result stored = Run(threads, counts, x, false);
+      ASSERT_EQ(stored.stored.size(), expected.size());
+      EXPECT_TRUE(testing::BitsEqual(stored.stored.data(), expected.data(), expected.size()));
+      if (!attends) continue;
+      const Result attended = Run(threads, counts, x, true);
+      EXPECT_TRUE(testing::BitsEqual(attended.stored.data(), expected.data(), expected.size()));
+      EXPECT_TRUE(testing::BitsEqual(attended.heads.data(), heads.data(), heads.size()));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace splineserve
