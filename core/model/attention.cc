@@ -89,6 +89,9 @@ void ReserveScratch(Evaluation& evaluation, const AttentionStage& stage,
   for (size_t i = 0; i < evaluation.pool.threads(); ++i) {
     evaluation.workspace.worker(i).gates.reserve(heads);
     evaluation.workspace.worker(i).bits.reserve(heads);
+    std::vector<double>& open_scores = evaluation.workspace.worker(i).open_scores;
+    const size_t needed = ExpectationOf(evaluation.config, stage, heads);
+    if (gated && open_scores.size() < needed) open_scores.resize(needed, OpenRows::kUnknown);
   }
   size_t most_rows = 0, most_scores = 0;
   for (size_t s = 0; s < keys.size(); ++s) {

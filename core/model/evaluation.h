@@ -95,8 +95,9 @@ class Workspace {
     OpenRows open;
     ScreenedInput screened_input;
     ScreenedUnits screened;
-    // The share of open gates of the scores that this worker saw last: the next will be like them.
-    double open_scores = OpenRows::kUnknown;
+    // The share of open gates of the scores that this worker saw last of each head (HeadBlock): the next will
+    // be like them. Those of another head need not be.
+    std::vector<double> open_scores;
     AlignedBuffer<float> arguments;   // of one row of frozen gates
     AlignedBuffer<float> token_keys;  // keys and values of a short sequence
     AlignedBuffer<float> unpacked;    // keys and values of one head, of a chunk of token blocks

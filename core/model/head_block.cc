@@ -102,23 +102,24 @@ class HeadBlock {
     GateSink* const sink = evaluation_.gates;
     const bool margins = sink != nullptr && sink->WantsMargin(task_.sequence);
     BeginGates(scratch);
+    double& open_scores = scratch.open_scores[ExpectationOf(config_, stage_, task_.head)];
     size_t passed = 0;  // tokens of the chunk before
     ForParts(scratch, [&](const Part& part) {
       if (passed != 0) PassOver(passed, scratch);
       passed = part.tokens;
       const MatrixView<float> scores = Scores(part.tokens, scratch);
-      const GateSpec spec = {config_.attention_activation == AttentionActivation::kRelu2,
-                             margins,
-                             stage_.causal ? scratch.widths.data() : nullptr,
-                             sink != nullptr ? scratch.bits.data() : nullptr,
-                             scratch.states.data(),
-                             part.tokens < kMinListedKeys
-                                 ? nullptr
-                                 : scratch.open.Room(task_.rows, part.tokens, scratch.open_scores,
-                                                     stage_.weights->sparse_below)};
+      const GateSpec spec = {
+          config_.attention_activation == AttentionActivation::kRelu2,
+          margins,
+          stage_.causal ? scratch.widths.data() : nullptr,
+          sink != nullptr ? scratch.bits.data() : nullptr,
+          scratch.states.data(),
+          part.tokens < kMinListedKeys
+              ? nullptr
+              : scratch.open.Room(task_.rows, part.tokens, open_scores, stage_.weights->sparse_below)};
       evaluation_.kernels.gated_product(queries.data, queries.stride, task_.rows, part.keys, nullptr,
                                         config_.attention_scale, spec, scores.data, scores.stride);
-      MultiplyOpen(scores, part, out, scratch);
+      MultiplyOpen(scores, part, out, scratch, open_scores);
     });
     for (size_t r = 0; r < task_.rows; ++r) {
       const GateRow gates = scratch.states[r].Summary(margins);
@@ -148,16 +149,16 @@ class HeadBlock {
   }
 
   void MultiplyOpen(MatrixView<const float> scores, const Part& part, MatrixView<float> out,
-                    Workspace::Worker& scratch) {
+                    Workspace::Worker& scratch, double& open_scores) {
     if (part.tokens < kMinListedKeys) {
       Multiply(scores, part, out);
       return;
     }
     // The states count the gates of all chunks so far: so must the limit.
     const double counted = static_cast<double>(part.first + part.tokens) / static_cast<double>(part.tokens);
-    scratch.open_scores = scratch.open.List(evaluation_.kernels, scores, scratch.states.data(),
-                                            stage_.weights->sparse_below * counted) /
-                          counted;
+    open_scores = scratch.open.List(evaluation_.kernels, scores, scratch.states.data(),
+                                    stage_.weights->sparse_below * counted) /
+                  counted;
     if (part.first == 0) {
       scratch.open.Multiply(evaluation_.kernels, part.values, nullptr, out);
     } else {

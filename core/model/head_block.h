@@ -16,6 +16,14 @@ namespace splineserve {
 // 2,048 tokens of d = 512 took as long (Emerald Rapids).
 inline constexpr size_t kQueryBlock = 36;
 
+// Where a worker remembers the share of open scores of one head of one attention; of head `heads`, one past
+// the last such place of the layer.
+inline size_t ExpectationOf(const ModelConfig& config, const AttentionStage& stage, size_t head) {
+  const size_t attention =
+      2 * static_cast<size_t>(stage.layer) + (stage.site == Site::kCrossAttention ? 1 : 0);
+  return attention * config.num_attention_heads + head;
+}
+
 // Rows [task.first_row, + task.rows) of the sequence, task.rows <= kQueryBlock: scores, activation, the sum
 // over values and the normalizer. `query` and `attended` are all rows of the batch, [rows, heads * head_dim].
 // Reports gates, takes frozen ones and fails sequences as Attend does (attention.h).

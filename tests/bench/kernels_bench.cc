@@ -322,7 +322,7 @@ void Register() {
     }
     benchmark::RegisterBenchmark(("store_tokens/" + target).c_str(), StoreTokens, set);
     benchmark::RegisterBenchmark(("transpose/" + target).c_str(), Transpose, set);
-    for (size_t open : {50, 10, 3}) {
+    for (size_t open : {90, 50, 10, 3}) {
       for (size_t log2_block : {size_t{7}, size_t{8}, size_t{9}, kWholeRowLog2Block}) {
         const std::string name = "sparse_product/" + target + "/open:" + std::to_string(open) +
                                  "/log2_block:" + std::to_string(log2_block);

@@ -155,5 +155,32 @@ TEST_F(AttentionTest, WhereSequencesAreCutDoesNotMatter) {
   }
 }
 
+// What to expect of a head is what it did last, whatever the others do; nothing is expected of one not yet
+// seen.
+TEST_F(AttentionTest, ExpectsOfEachHeadWhatItDidLast) {
+  constexpr size_t kRows = 300;
+  std::vector<float> w = random_.Vector(kSize * kWidth, testing::Values::kNormal);
+  std::fill(w.begin() + kHeadDim * kWidth, w.end(),
+            0.0f);  // the second head's queries are zero, its gates closed
+  weights_.query.weight = PackedMatrix::FromRows({w.data(), kSize, kWidth});
+  const std::vector<float> x = random_.Vector(kRows * kWidth, testing::Values::kNormal);
+  const std::unique_ptr<ThreadPool> pool = *ThreadPool::Create(1);
+  const std::function<bool()> go_on = [] { return true; };
+  Workspace workspace;
+  Evaluation evaluation(config_, *AvailableKernelSets()[0], *pool, workspace, nullptr, go_on);
+  KeyValues cache(&chunks_, KeyValueShape{1, kHeads, kHeadDim}, kRows);
+  cache.Grow(kRows);
+  const KeyValues* const pointer = &cache;
+  const RowRange range = {0, kRows, 0};
+  evaluation.Begin("encoder", {&range, 1});
+  AttendToSelf(evaluation, {&weights_, Site::kSelfAttention, /*layer=*/1}, {&pointer, 1},
+               {x.data(), kRows, kWidth});
+  const std::vector<double>& expected = workspace.worker(0).open_scores;
+  ASSERT_EQ(expected.size(), 3 * kHeads);  // self and cross of layer 0, self of layer 1
+  for (size_t i = 0; i < 2 * kHeads; ++i) EXPECT_EQ(expected[i], OpenRows::kUnknown);
+  EXPECT_NEAR(expected[2 * kHeads], 0.5, 0.2);
+  EXPECT_EQ(expected[2 * kHeads + 1], 0);
+}
+
 }  // namespace
 }  // namespace splineserve
