@@ -43,6 +43,47 @@ HWY_INLINE void Append(FloatVector x, FloatMask open, IntVector places, uint32_t
 #endif
 }
 
+#if HWY_TARGET == HWY_AVX3
+// Whether the processor compresses bytes (VBMI2), which this target does not ask for.
+inline bool CompressesBytes() {
+  static const bool has = __builtin_cpu_supports("avx512vbmi2") != 0;
+  return has;
+}
+
+// The same of four vectors, whose places start at `first`; returns how many were picked. One compression of
+// 64 bytes says which they are, and permutations bring 16 of them at a time, as a rule all: half the time of
+// compressing each vector and its places (Zen 4: 3.9 instead of 8 cycles a vector with 10 % open, 5.4 instead
+// of 11 with half). May write kOpenListSlack entries past the last. Needs CompressesBytes.
+HWY_INLINE size_t AppendFour(const FloatVector (&x)[4], const FloatMask (&open)[4], size_t first,
+                             uint32_t* index, float* value) {
+  alignas(64) static constexpr uint8_t kPlaces[64] = {
+      0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+      22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
+      44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
+  uint64_t picked = 0;
+#pragma GCC unroll 4
+  for (size_t v = 0; v < 4; ++v) picked |= BitsOf(open[v]) << (v * kLanes);
+  __m512i places;
+  // As text: compiled for this target, the compiler does not know the instruction.
+  asm("vpcompressb %1, %0%{%2%}%{z%}"
+      : "=v"(places)
+      : "v"(_mm512_load_si512(kPlaces)), "Yk"(static_cast<__mmask64>(picked)));
+  const __m512i base = _mm512_set1_epi32(static_cast<int>(first));
+  const size_t count = hwy::PopCount(picked);
+  for (size_t i = 0;; i += kLanes) {
+    // The permutations take bits 0 to 4 of a place; bit 5 says which of them is right.
+    const __m512i place = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(places));
+    const __m512 lower = _mm512_permutex2var_ps(x[0].raw, place, x[1].raw);
+    const __m512 upper = _mm512_permutex2var_ps(x[2].raw, place, x[3].raw);
+    const __mmask16 is_upper = _mm512_test_epi32_mask(place, _mm512_set1_epi32(32));
+    _mm512_storeu_ps(value + i, _mm512_mask_blend_ps(is_upper, lower, upper));
+    _mm512_storeu_si512(index + i, _mm512_add_epi32(place, base));
+    if (count <= i + kLanes) return count;
+    places = _mm512_alignr_epi64(places, places, 2);
+  }
+}
+#endif
+
 // Those above zero; returns how many there are.
 HWY_INLINE size_t AppendOpen(FloatVector x, IntVector places, uint32_t* index, float* value) {
   const FloatTag d;
@@ -59,6 +100,21 @@ inline size_t ListOpen(const float* x, size_t n, size_t first, uint32_t* index, 
   IntVector places = hn::Add(hn::Iota(di, 0), hn::Set(di, static_cast<int32_t>(first)));
   const IntVector step = hn::Set(di, static_cast<int32_t>(kLanes));
   size_t count = 0, i = 0;
+#if HWY_TARGET == HWY_AVX3
+  if (CompressesBytes()) {
+    for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+      FloatVector number[4];
+      FloatMask open[4];
+#pragma GCC unroll 4
+      for (size_t v = 0; v < 4; ++v) {
+        number[v] = hn::LoadU(d, x + i + v * kLanes);
+        open[v] = hn::Gt(number[v], hn::Zero(d));
+      }
+      count += AppendFour(number, open, first + i, index + count, value + count);
+    }
+    places = hn::Add(places, hn::Set(di, static_cast<int32_t>(i)));
+  }
+#endif
   for (; i + kLanes <= n; i += kLanes) {
     count += AppendOpen(hn::LoadU(d, x + i), places, index + count, value + count);
     places = hn::Add(places, step);
@@ -81,6 +137,15 @@ HWY_INLINE void ListTileRow(const OpenListRoom& room, size_t row, size_t column,
     segment->end = segment->begin;
   }
   size_t at = segment->end;
+#if HWY_TARGET == HWY_AVX3
+  if constexpr (V == 4) {
+    if (CompressesBytes()) {
+      at += AppendFour(x, open, column, room.index + at, room.value + at);
+      segment->end = static_cast<uint32_t>(at);
+      return;
+    }
+  }
+#endif
   IntVector places = hn::Add(hn::Iota(di, 0), hn::Set(di, static_cast<int32_t>(column)));
 #pragma GCC unroll 8
   for (size_t v = 0; v < V; ++v) {

@@ -9,15 +9,14 @@
 namespace splineserve {
 namespace {
 
-// Rows whose units are in flight on one core: 36 rows of 2,048 units and their lists are half a megabyte, so
-// that what `up` wrote is still in a second-level cache of 1 MiB when `down` reads it. The more rows, the
-// less often they pass over the weights, which come from beyond that cache. Four times as many do not quite
-// fit 2 MiB, but gain more than they lose: on an Emerald Rapids 128 tokens of d = 512 take half
-// open 35.6, 33.0 and 32.4 ms with 36, 72 and 144 rows, 10 % open 27.4 and 25.8 ms with 72 and 144. Of fewer
-// units more rows fit: all 128 of d = 256 with 1,024 units pass over the weights together, 1/1.03 of the
-// time. A multiple of the microkernel's 6.
+// Rows whose units are in flight on one core. The more, the less often they pass over the weights, which as a
+// rule come from beyond the second-level cache, and which the lists of `down` use up faster than they come.
+// 144 rows of 2,048 units do not fit that cache, but gain more than they lose: 128 tokens of d = 512 take
+// with 36, 72 and 144 rows 10 % open 35.0, 34.6 and 33.9 ms on a Zen 4 (1 MiB; half open as long), and half
+// open 35.6, 33.0 and 32.4 ms on an Emerald Rapids (2 MiB). Of fewer units more rows fit. A multiple of the
+// microkernel's 6.
 size_t RowsPerTask(size_t units) {
-  const size_t rows = SecondLevelCacheBytes() >= size_t{2} << 20 ? 144 : 36;
+  const size_t rows = SecondLevelCacheBytes() >= size_t{1} << 20 ? 144 : 36;
   constexpr size_t kBeside = 80;  // numbers: a row's GateState and the slack of its list
   return std::max(rows, rows * (2048 + kBeside) / (units + kBeside) / 6 * 6);
 }
