@@ -54,22 +54,19 @@ inline bool CompressesBytes() {
 // 64 bytes says which they are, and permutations bring 16 of them at a time, as a rule all: half the time of
 // compressing each vector and its places (Zen 4: 3.9 instead of 8 cycles a vector with 10 % open, 5.4 instead
 // of 11 with half). May write kOpenListSlack entries past the last. Needs CompressesBytes.
-HWY_INLINE size_t AppendFour(const FloatVector (&x)[4], const FloatMask (&open)[4], size_t first,
-                             uint32_t* index, float* value) {
+HWY_INLINE size_t AppendFour(const FloatVector (&x)[4], uint64_t open, size_t first, uint32_t* index,
+                             float* value) {
   alignas(64) static constexpr uint8_t kPlaces[64] = {
       0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
       22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
       44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
-  uint64_t picked = 0;
-#pragma GCC unroll 4
-  for (size_t v = 0; v < 4; ++v) picked |= BitsOf(open[v]) << (v * kLanes);
   __m512i places;
   // As text: compiled for this target, the compiler does not know the instruction.
   asm("vpcompressb %1, %0%{%2%}%{z%}"
       : "=v"(places)
-      : "v"(_mm512_load_si512(kPlaces)), "Yk"(static_cast<__mmask64>(picked)));
+      : "v"(_mm512_load_si512(kPlaces)), "Yk"(static_cast<__mmask64>(open)));
   const __m512i base = _mm512_set1_epi32(static_cast<int>(first));
-  const size_t count = hwy::PopCount(picked);
+  const size_t count = hwy::PopCount(open);
   for (size_t i = 0;; i += kLanes) {
     // The permutations take bits 0 to 4 of a place; bit 5 says which of them is right.
     const __m512i place = _mm512_cvtepu8_epi32(_mm512_castsi512_si128(places));
@@ -110,7 +107,7 @@ inline size_t ListOpen(const float* x, size_t n, size_t first, uint32_t* index, 
         number[v] = hn::LoadU(d, x + i + v * kLanes);
         open[v] = hn::Gt(number[v], hn::Zero(d));
       }
-      count += AppendFour(number, open, first + i, index + count, value + count);
+      count += AppendFour(number, BitsOf(open), first + i, index + count, value + count);
     }
     places = hn::Add(places, hn::Set(di, static_cast<int32_t>(i)));
   }
@@ -123,29 +120,27 @@ inline size_t ListOpen(const float* x, size_t n, size_t first, uint32_t* index, 
   return count;
 }
 
-// Goes on with the list of `row`: V vectors of gated numbers, the columns from `column` on, a multiple of
-// kLanes; `open` are their gates. All columns before must have been listed. No tile crosses a block's end:
-// panels of several are 64 columns wide, which tiles divide.
-template <size_t V>
-HWY_INLINE void ListTileRow(const OpenListRoom& room, size_t row, size_t column, const FloatVector (&x)[V],
-                            const FloatMask (&open)[V]) {
-  const IntTag di;
+// The part of `row`'s list to which columns from `column` on, a multiple of kLanes, belong. All columns
+// before must have been listed.
+HWY_INLINE OpenSegment& SegmentAt(const OpenListRoom& room, size_t row, size_t column) {
   const size_t block = column >> room.log2_block;
   OpenSegment* const segment = room.segments + block * room.rows + row;
   if (column == block << room.log2_block) {
     segment->begin = block == 0 ? static_cast<uint32_t>(row * room.row_stride) : (segment - room.rows)->end;
     segment->end = segment->begin;
   }
-  size_t at = segment->end;
-#if HWY_TARGET == HWY_AVX3
-  if constexpr (V == 4) {
-    if (CompressesBytes()) {
-      at += AppendFour(x, open, column, room.index + at, room.value + at);
-      segment->end = static_cast<uint32_t>(at);
-      return;
-    }
-  }
-#endif
+  return *segment;
+}
+
+// Goes on with the list of `row`: V vectors of gated numbers, the columns from `column` on, a multiple of
+// kLanes; `open` are their gates. No tile crosses a block's end: panels of several are 64 columns wide, which
+// tiles divide.
+template <size_t V>
+HWY_INLINE void ListTileRow(const OpenListRoom& room, size_t row, size_t column, const FloatVector (&x)[V],
+                            const FloatMask (&open)[V]) {
+  const IntTag di;
+  OpenSegment& segment = SegmentAt(room, row, column);
+  size_t at = segment.end;
   IntVector places = hn::Add(hn::Iota(di, 0), hn::Set(di, static_cast<int32_t>(column)));
 #pragma GCC unroll 8
   for (size_t v = 0; v < V; ++v) {
@@ -153,7 +148,7 @@ HWY_INLINE void ListTileRow(const OpenListRoom& room, size_t row, size_t column,
     places = hn::Add(places, hn::Set(di, static_cast<int32_t>(kLanes)));
     at += hn::CountTrue(FloatTag(), open[v]);
   }
-  segment->end = static_cast<uint32_t>(at);
+  segment.end = static_cast<uint32_t>(at);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -56,6 +56,21 @@ HWY_INLINE uint64_t BitsOf(FloatMask mask) {
   return bits;
 }
 
+// The same of several masks, the first one's lanes lowest.
+template <size_t V>
+HWY_INLINE uint64_t BitsOf(const FloatMask (&masks)[V]) {
+#if HWY_TARGET == HWY_AVX3
+  if constexpr (V == 4) {
+    return _cvtmask64_u64(_mm512_kunpackd(_mm512_kunpackw(masks[3].raw, masks[2].raw),
+                                          _mm512_kunpackw(masks[1].raw, masks[0].raw)));
+  }
+#endif
+  uint64_t bits = 0;
+#pragma GCC unroll 8
+  for (size_t v = 0; v < V; ++v) bits |= BitsOf(masks[v]) << (v * kLanes);
+  return bits;
+}
+
 // fma(a, b, c) lane by lane, with one rounding.
 HWY_INLINE FloatVector Fma(FloatVector a, FloatVector b, FloatVector c) {
 #if HWY_NATIVE_FMA

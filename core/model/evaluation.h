@@ -7,7 +7,6 @@
 #ifndef SPLINESERVE_CORE_MODEL_EVALUATION_H_
 #define SPLINESERVE_CORE_MODEL_EVALUATION_H_
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -131,11 +130,15 @@ class Workspace {
   std::vector<TokenKeys> token_caches, token_memories;  // the same, for token attention
   std::vector<AttentionTask> attention_tasks;
   DistinctRows distinct_rows;  // before the first layer
-  // Of each layer, by its weights, for few rows and for many. Weights that come to lie where others were
-  // inherit their pause, which costs time at most.
-  ScreenPause& screen_pause(const FeedForwardWeights* weights, bool few_rows) {
-    if (screen_pauses_.size() >= kMaxScreenPauses) screen_pauses_.clear();
-    return screen_pauses_[weights][few_rows ? 0 : 1];
+  // What is remembered of a layer from one evaluation to the next, by its weights. Weights that come to lie
+  // where others were inherit it, which costs time at most.
+  struct FeedForwardMemory {
+    ScreenPause few_rows, many_rows;
+    double open_units = OpenRows::kUnknown;  // the share of open gates when it was last counted
+  };
+  FeedForwardMemory& memory(const FeedForwardWeights* weights) {
+    if (feed_forward_memories_.size() >= kMostMemories) feed_forward_memories_.clear();
+    return feed_forward_memories_[weights];
   }
   // Of 16-bit numbers, and of a position past the tabulated ones.
   std::vector<float> position_row, token_row;
@@ -144,8 +147,8 @@ class Workspace {
   friend class Evaluation;
   static constexpr size_t kMaxKeptTokens = 8192;
   std::vector<KeyValues> encoder_keys_;
-  static constexpr size_t kMaxScreenPauses = 4096;
-  std::unordered_map<const FeedForwardWeights*, std::array<ScreenPause, 2>> screen_pauses_;
+  static constexpr size_t kMostMemories = 4096;
+  std::unordered_map<const FeedForwardWeights*, FeedForwardMemory> feed_forward_memories_;
   // The state of the running evaluation.
   struct Fault {
     uint64_t stage = 0;
