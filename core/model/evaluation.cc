@@ -53,6 +53,10 @@ void Evaluation::Begin(std::string_view stack, absl::Span<const RowRange> sequen
     }
   }
   rows_ = workspace.tokens_.size();
+  wants_margins_ = false;
+  for (size_t s = 0; s < sequences.size() && gates != nullptr && !wants_margins_; ++s) {
+    wants_margins_ = gates->WantsMargin(s);
+  }
   workspace.statuses_.assign(sequences.size(), absl::OkStatus());
   workspace.faults_.assign(sequences.size(), Workspace::Fault{});
 }

@@ -195,6 +195,9 @@ class Evaluation {
   absl::Span<const RowRange> sequences() const { return workspace.sequences_; }
   RowToken token(size_t row) const { return workspace.tokens_[row]; }
   size_t rows() const { return rows_; }
+  // Whether `gates` wants margins of the sequence, asked only where it wants some.
+  bool WantsMargin(size_t sequence) const { return wants_margins_ && gates->WantsMargin(sequence); }
+  bool WantsMargins() const { return wants_margins_; }  // of any sequence
 
   // Does something with rows [first, first + count).
   using OfRows = absl::FunctionRef<void(size_t first, size_t count)>;
@@ -282,6 +285,7 @@ class Evaluation {
 
   std::string_view stack_;
   size_t rows_ = 0;
+  bool wants_margins_ = false;
   uint64_t stage_ = 0;
   std::mutex fault_mutex_;  // guards statuses and faults in parallel sections
   absl::FunctionRef<bool()> keep_going_;

@@ -181,7 +181,7 @@ class FeedForwardRun {
     for (size_t r = first; r < first + rows; ++r) {
       uint8_t* const bits = sink->Bits(Group(r));
       scratch.bits.push_back(bits == nullptr ? nullptr : bits + column / 8);
-      want_margin = want_margin || sink->WantsMargin(evaluation_.token(r).sequence);
+      want_margin = want_margin || evaluation_.WantsMargin(evaluation_.token(r).sequence);
     }
     return want_margin;
   }
@@ -201,7 +201,7 @@ class FeedForwardRun {
       GateSink* const sink = evaluation_.gates;
       uint8_t* const bits = sink == nullptr ? nullptr : sink->Bits(Group(row));
       const bool square = config_.hidden_act == HiddenAct::kRelu2;
-      const bool margin = bits != nullptr && sink->WantsMargin(token.sequence);
+      const bool margin = bits != nullptr && evaluation_.WantsMargin(token.sequence);
       GateRow gates;
       if (evaluation_.frozen == nullptr) {
         gates = kernels_.gate(units, n, square, bits, margin);
@@ -246,10 +246,7 @@ class FeedForwardRun {
   // Margins need every number, and frozen gates others than the open ones.
   bool MayScreen() const {
     if (weights_.screen.empty() || !gated_ || evaluation_.frozen != nullptr) return false;
-    if (weights_.screen_limit.Of(x_.rows) <= 0) return false;
-    for (size_t s = 0; evaluation_.gates != nullptr && s < evaluation_.sequences().size(); ++s) {
-      if (evaluation_.gates->WantsMargin(s)) return false;
-    }
+    if (evaluation_.WantsMargins() || weights_.screen_limit.Of(x_.rows) <= 0) return false;
     return Pause().Try();
   }
 
@@ -339,7 +336,7 @@ class FeedForwardRun {
       if (gated_) {
         GateSink* const sink = evaluation_.gates;
         const bool recorded = sink != nullptr && scratch.bits[r] != nullptr;
-        const GateRow row = scratch.states[r].Summary(recorded && sink->WantsMargin(token.sequence));
+        const GateRow row = scratch.states[r].Summary(recorded && evaluation_.WantsMargin(token.sequence));
         finite = row.finite;
         if (recorded) sink->Record(Group(first + r), row);
       } else {

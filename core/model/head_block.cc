@@ -100,7 +100,7 @@ class HeadBlock {
   // Weights ReLU(scale q . k).
   void Gated(MatrixView<const float> queries, MatrixView<float> out, Workspace::Worker& scratch) {
     GateSink* const sink = evaluation_.gates;
-    const bool margins = sink != nullptr && sink->WantsMargin(task_.sequence);
+    const bool margins = evaluation_.WantsMargin(task_.sequence);
     BeginGates(scratch);
     double& open_scores = scratch.open_scores[ExpectationOf(config_, stage_, task_.head)];
     size_t passed = 0;  // tokens of the chunk before
@@ -171,7 +171,7 @@ class HeadBlock {
   void Frozen(MatrixView<const float> queries, MatrixView<float> out, Workspace::Worker& scratch) {
     const KernelSet& kernels = evaluation_.kernels;
     GateSink* const sink = evaluation_.gates;
-    const bool margins = sink != nullptr && sink->WantsMargin(task_.sequence);
+    const bool margins = evaluation_.WantsMargin(task_.sequence);
     const bool square = config_.attention_activation == AttentionActivation::kRelu2;
     struct Row {
       const uint8_t* open;

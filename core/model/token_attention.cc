@@ -77,7 +77,7 @@ void AttendToken(Evaluation& evaluation, const AttentionStage& stage, const Toke
   attention.scale = config.attention_scale;
   attention.square = config.attention_activation == AttentionActivation::kRelu2;
   if (sink != nullptr) {
-    attention.want_margin = sink->WantsMargin(sequence);
+    attention.want_margin = evaluation.WantsMargin(sequence);
     scratch.bits.resize(heads);
     if (sink->BitsOfHeads(heads_gates, absl::MakeSpan(scratch.bits))) attention.bits = scratch.bits.data();
   }

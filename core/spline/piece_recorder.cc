@@ -81,11 +81,12 @@ TokenPiece PieceRecorder::Take(size_t sequence_index, size_t token) const {
   piece.groups.reserve((options.layers.empty() ? layout_.layers() : options.layers.size()) *
                        layout_.groups_per_layer());
   const GroupStats* next = stats;
+  const bool lists_all = options.layers.empty() && options.sites.empty();
   layout_.ForGroups(WidthsOf(sequence, token), [&](const PieceLayout::Group& group) {
     const uint8_t* const first = bits;
     bits += BytesForGates(group.width);
     const GroupStats& seen = *next++;
-    if (!options.Lists(group.layer, group.site)) return;
+    if (!lists_all && !options.Lists(group.layer, group.site)) return;
     PieceGroup& result = piece.groups.emplace_back();
     result.layer = group.layer;
     result.site = group.site;

@@ -32,5 +32,34 @@ TEST(DefaultFloatEnvironmentTest, SetsBackWhatWasThere) {
   EXPECT_EQ(outside, FE_DOWNWARD);
 }
 
+#if defined(__x86_64__)
+// Whatever is not the default: zeros for subnormal numbers, read or written, and traps.
+TEST(DefaultFloatEnvironmentTest, KnowsWhatIsSet) {
+  EXPECT_TRUE(DefaultFloatEnvironment::IsSet());
+  const uint32_t before = _mm_getcsr();
+  for (const uint32_t bit : {1u << 15, 1u << 6, 1u << 13, 1u << 14}) {
+    _mm_setcsr(before ^ bit);
+    const bool set_outside = DefaultFloatEnvironment::IsSet();
+    uint32_t inside;
+    {
+      const DefaultFloatEnvironment environment;
+      inside = _mm_getcsr();
+    }
+    const uint32_t outside = _mm_getcsr();
+    _mm_setcsr(before);
+    EXPECT_FALSE(set_outside) << bit;
+    EXPECT_EQ(inside & bit, before & bit) << bit;
+    EXPECT_EQ(outside & bit, ~before & bit) << bit;
+  }
+  volatile float third = 1.0f;  // notes that it is inexact
+  third = third / 3.0f;
+  EXPECT_TRUE(DefaultFloatEnvironment::IsSet());
+  ASSERT_EQ(std::fesetround(FE_UPWARD), 0);
+  const bool set_upward = DefaultFloatEnvironment::IsSet();
+  std::fesetround(FE_TONEAREST);
+  EXPECT_FALSE(set_upward);
+}
+#endif
+
 }  // namespace
 }  // namespace splineserve
