@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
 #include "core/model/forward.h"
 #include "core/model/head.h"
@@ -38,8 +39,9 @@ EvaluationBatch::EvaluationBatch(ExecutorContext& context, std::vector<std::uniq
 }
 
 EvaluationBatch::~EvaluationBatch() {
-  for (size_t j = 0; j < states_.size(); ++j)
-    Answer(j, absl::UnavailableError("the server is shutting down"));
+  for (size_t j = 0; j < states_.size(); ++j) {
+    if (states_[j].job != nullptr) Answer(j, absl::UnavailableError("the server is shutting down"));
+  }
 }
 
 Work EvaluationBatch::WorkOfItem(const Item& item) const {
@@ -98,7 +100,8 @@ void EvaluationBatch::Evaluate(const std::vector<Item>& items) {
   const ModelWeights& weights = model->weights();
   const ModelConfig& config = weights.config;
   const bool decoder = !work(items.front()).targets.empty();
-  std::vector<CheckedSequence> sources, targets;
+  // Of a single sequence, as often, without allocations.
+  absl::InlinedVector<CheckedSequence, 1> sources, targets;
   PieceRecorder recorder(config, decoder ? PieceRecorder::Stack::kDecoder : PieceRecorder::Stack::kEncoder);
   ForwardBatch batch;
   for (const Item& item : items) {
@@ -113,7 +116,7 @@ void EvaluationBatch::Evaluate(const std::vector<Item>& items) {
     }
     batch.head = batch.head || checked.head;
   }
-  std::vector<SequenceInput> source_inputs, target_inputs;
+  absl::InlinedVector<SequenceInput, 1> source_inputs, target_inputs;
   for (const CheckedSequence& source : sources) source_inputs.push_back(source.input());
   for (const CheckedSequence& target : targets) target_inputs.push_back(target.input());
   batch.sources = source_inputs;
@@ -123,7 +126,7 @@ void EvaluationBatch::Evaluate(const std::vector<Item>& items) {
   const auto keep_going = [&] { return SomeoneWaits(items); };
   const ForwardResult result = RunForward(weights, context_.means(), batch, keep_going);
   if (!result.finished) return;
-  std::vector<absl::Status> statuses(items.size());
+  absl::InlinedVector<absl::Status, 1> statuses(items.size());
   const auto merge = [&](size_t i, const std::vector<absl::Status>& found, const std::string& field) {
     if (statuses[i].ok() && !found.empty()) statuses[i] = Prefixed(found[i], field, items[i].index);
   };
@@ -137,7 +140,7 @@ void EvaluationBatch::Evaluate(const std::vector<Item>& items) {
 }
 
 void EvaluationBatch::StoreResults(const ModelConfig& config, const std::vector<Item>& items,
-                                   const std::vector<absl::Status>& statuses, const ForwardResult& forward,
+                                   absl::Span<const absl::Status> statuses, const ForwardResult& forward,
                                    const PieceRecorder& recorder) {
   size_t row = 0, head_row = 0;
   for (size_t i = 0; i < items.size(); ++i) {

@@ -6,6 +6,8 @@
 #include <memory>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/types/span.h"
 #include "core/engine/chunk.h"
 #include "core/engine/executor_context.h"
 #include "core/engine/request_queue.h"
@@ -47,7 +49,7 @@ class EvaluationBatch {
   bool SomeoneWaits(const std::vector<Item>& items);
   void Evaluate(const std::vector<Item>& items);
   void StoreResults(const ModelConfig& config, const std::vector<Item>& items,
-                    const std::vector<absl::Status>& statuses, const ForwardResult& forward,
+                    absl::Span<const absl::Status> statuses, const ForwardResult& forward,
                     const class PieceRecorder& recorder);
 
   ExecutorContext& context_;

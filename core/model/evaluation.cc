@@ -27,6 +27,11 @@ constexpr size_t kRowsToKeep = 24;
 // from registers.
 constexpr size_t kElementWork = 8;
 
+template <typename T>
+bool IsContiguous(MatrixView<T> x) {
+  return x.stride == x.cols;
+}
+
 size_t CeilDiv(size_t a, size_t b) { return (a + b - 1) / b; }
 
 // How many of `rows` rows pass over a matrix together, in even shares: about a quarter of the second-level
@@ -248,6 +253,10 @@ void Evaluation::AddBranch(MatrixView<const float> branch, const NormWeights* no
 
 void Evaluation::AddRows(MatrixView<const float> branch, const NormWeights* norm, size_t first, size_t count,
                          uint64_t stage, std::string_view what, int layer, MatrixView<float> x) {
+  if (norm == nullptr && config.residual && IsContiguous(x) && IsContiguous(branch)) {
+    if (kernels.add(x.row(first), branch.row(first), count * x.cols, x.row(first))) return;
+    return CheckRows(x, first, count, stage, what, layer);
+  }
   for (size_t r = first; r < first + count; ++r) {
     bool finite = true;
     if (config.residual) {
@@ -269,6 +278,8 @@ void Evaluation::CheckFinite(MatrixView<const float> x, std::string_view what, i
 
 void Evaluation::CheckRows(MatrixView<const float> x, size_t first, size_t count, uint64_t stage,
                            std::string_view what, int layer) {
+  // All rows in one call, as they nearly always are.
+  if (IsContiguous(x) && kernels.all_finite(x.row(first), count * x.cols)) return;
   for (size_t r = first; r < first + count; ++r) {
     if (!kernels.all_finite(x.row(r), x.cols)) Fail(token(r).sequence, token(r).position, stage, what, layer);
   }

@@ -21,14 +21,14 @@ size_t RowsPerTask(size_t units) {
   return std::max(rows, rows * (2048 + kBeside) / (units + kBeside) / 6 * 6);
 }
 
-// Where fewer of the units are expected to be open, `up` lists them at once: they need not go through the
-// second-level cache to be listed. 128 tokens of d = 512, 10 % open, take 1/1.01 of the time, half open 1.005
-// (Zen 4).
-constexpr double kListedByProduct = 0.25;
-
 // Fewer rows than this for each thread, and the threads share the columns of both maps instead: a tile of 6
 // rows must not be split.
 constexpr size_t kMinRowsPerThread = 12;
+
+// Where fewer of the units are expected to be open, `up` lists them at once: they need not go through the
+// caches to be listed. 128 tokens of d = 512, 10 % open, take 1/1.01 of the time, half open 1.005; 8 tokens
+// of d = 128, half open, 1/1.01 (Zen 4). Lists of one or two rows are made otherwise (OpenRows).
+double ListedByProduct(size_t rows) { return rows <= 2 ? 0 : rows < kMinRowsPerThread ? 0.7 : 0.25; }
 
 size_t CeilDiv(size_t a, size_t b) { return (a + b - 1) / b; }
 
@@ -150,7 +150,7 @@ class FeedForwardRun {
     scratch.gated.EnsureSize(count * config_.intermediate_size);
     const MatrixView<float> units(scratch.gated.data(), count, config_.intermediate_size);
     const OpenListRoom* lists = nullptr;
-    if (gated_ && count >= kMinRowsPerThread && expected_ < kListedByProduct) {
+    if (gated_ && expected_ < ListedByProduct(count)) {
       lists = scratch.open.Room(count, config_.intermediate_size, expected_, weights_.down.sparse_below);
     }
     Up(weights_.up.weight.view(), 0, first, units, lists, scratch);

@@ -17,47 +17,11 @@ PieceLayout::PieceLayout(const ModelConfig& config, Stack stack)
       units_(FeedForwardHasGates(config) ? config.intermediate_size : 0),
       groups_per_layer_(heads_ + cross_heads_ + (units_ > 0 ? 1 : 0)) {}
 
-PieceLayout::Widths PieceLayout::WidthsOf(size_t position, size_t keys, size_t memory) const {
-  Widths widths;
-  widths.self = stack_ == Stack::kEncoder ? keys : position + 1;
-  widths.cross = memory;
-  widths.feed_forward = units_;
-  widths.layer_bytes = heads_ * BytesForGates(widths.self) + cross_heads_ * BytesForGates(widths.cross) +
-                       BytesForGates(units_);
-  return widths;
-}
-
 PieceLayout::Group PieceLayout::At(size_t index, const Widths& widths) const {
   const size_t layer = index / groups_per_layer_, place = index % groups_per_layer_;
   if (place < heads_) return {layer, Site::kSelfAttention, place, widths.self};
   if (place < heads_ + cross_heads_) return {layer, Site::kCrossAttention, place - heads_, widths.cross};
   return {layer, Site::kFeedForward, 0, widths.feed_forward};
-}
-
-size_t PieceLayout::Index(size_t layer, Site site, size_t head) const {
-  const size_t first = layer * groups_per_layer_;
-  switch (site) {
-    case Site::kSelfAttention:
-      return first + head;
-    case Site::kCrossAttention:
-      return first + heads_ + head;
-    case Site::kFeedForward:
-      return first + heads_ + cross_heads_;
-  }
-  return first;
-}
-
-size_t PieceLayout::Offset(const Widths& widths, size_t layer, Site site, size_t head) const {
-  const size_t first = layer * widths.layer_bytes;
-  switch (site) {
-    case Site::kSelfAttention:
-      return first + head * BytesForGates(widths.self);
-    case Site::kCrossAttention:
-      return first + heads_ * BytesForGates(widths.self) + head * BytesForGates(widths.cross);
-    case Site::kFeedForward:
-      return first + heads_ * BytesForGates(widths.self) + cross_heads_ * BytesForGates(widths.cross);
-  }
-  return first;
 }
 
 size_t PieceLayout::WholePieceBytes(size_t tokens, size_t memory) const {

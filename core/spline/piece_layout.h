@@ -72,6 +72,43 @@ class PieceLayout {
   size_t groups_per_layer_;
 };
 
+// Asked of every group of every token: inline, and a call of 0.1 ms gains a hundredth of its pieces' time.
+inline PieceLayout::Widths PieceLayout::WidthsOf(size_t position, size_t keys, size_t memory) const {
+  Widths widths;
+  widths.self = stack_ == Stack::kEncoder ? keys : position + 1;
+  widths.cross = memory;
+  widths.feed_forward = units_;
+  widths.layer_bytes = heads_ * BytesForGates(widths.self) + cross_heads_ * BytesForGates(widths.cross) +
+                       BytesForGates(units_);
+  return widths;
+}
+
+inline size_t PieceLayout::Index(size_t layer, Site site, size_t head) const {
+  const size_t first = layer * groups_per_layer_;
+  switch (site) {
+    case Site::kSelfAttention:
+      return first + head;
+    case Site::kCrossAttention:
+      return first + heads_ + head;
+    case Site::kFeedForward:
+      return first + heads_ + cross_heads_;
+  }
+  return first;
+}
+
+inline size_t PieceLayout::Offset(const Widths& widths, size_t layer, Site site, size_t head) const {
+  const size_t first = layer * widths.layer_bytes;
+  switch (site) {
+    case Site::kSelfAttention:
+      return first + head * BytesForGates(widths.self);
+    case Site::kCrossAttention:
+      return first + heads_ * BytesForGates(widths.self) + head * BytesForGates(widths.cross);
+    case Site::kFeedForward:
+      return first + heads_ * BytesForGates(widths.self) + cross_heads_ * BytesForGates(widths.cross);
+  }
+  return first;
+}
+
 }  // namespace splineserve
 
 #endif  // SPLINESERVE_CORE_SPLINE_PIECE_LAYOUT_H_

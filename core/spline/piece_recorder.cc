@@ -8,12 +8,9 @@ namespace splineserve {
 
 void PieceRecorder::AddSequence(const PieceOptions& options, size_t position, size_t count, size_t keys,
                                 size_t memory) {
-  Sequence sequence;
+  Sequence& sequence = sequences_.emplace_back();
   sequence.count = count;
-  if (options.detail == PieceDetail::kNone) {
-    sequences_.push_back(std::move(sequence));
-    return;
-  }
+  if (options.detail == PieceDetail::kNone) return;
   sequence.options = options;
   wanted_ = true;
   sequence.position = position;
@@ -28,7 +25,6 @@ void PieceRecorder::AddSequence(const PieceOptions& options, size_t position, si
   sequence.offsets.push_back(bytes);
   sequence.bits.resize(bytes);
   sequence.stats.resize(count * layout_.groups());
-  sequences_.push_back(std::move(sequence));
 }
 
 uint8_t* PieceRecorder::Bits(const GateGroupRef& group) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/types/span.h"
 #include "core/format/model_config.h"
 #include "core/model/gate_sink.h"
@@ -54,7 +55,8 @@ class PieceRecorder : public GateSink {
   struct Sequence {
     PieceOptions options;
     size_t position = 0, count = 0, keys = 0, memory = 0;
-    std::vector<size_t> offsets;    // of each token's bytes in `bits`; one more at the end
+    // Of each token's bytes in `bits`; one more at the end. Short sequences are many: without an allocation.
+    absl::InlinedVector<size_t, 17> offsets;
     std::vector<uint8_t> bits;      // all groups of all tokens, in hash order
     std::vector<GroupStats> stats;  // [tokens, groups of a token]
   };
@@ -64,7 +66,7 @@ class PieceRecorder : public GateSink {
 
   const PieceLayout layout_;
   bool wanted_ = false;
-  std::vector<Sequence> sequences_;
+  absl::InlinedVector<Sequence, 1> sequences_;
 };
 
 }  // namespace splineserve
