@@ -14,6 +14,10 @@ namespace {
 // Layers as they come: whether they are all there, and in order, is core's to check.
 absl::StatusOr<TokenPiece> ToTokenPiece(const v1::TokenPiece& piece, const std::string& where) {
   TokenPiece result;
+  if (piece.id().size() > PieceId::kBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ".id: expected none or ", PieceId::kBytes,
+                                                   " bytes, found ", piece.id().size(), " bytes"));
+  }
   result.id = piece.id();
   for (int l = 0; l < piece.layers_size(); ++l) {
     const v1::TokenPiece::Layer& layer = piece.layers(l);

@@ -126,7 +126,7 @@ void ToProto(const SmoothingError& error, v1::SmoothingError* out) {
 }
 
 void ToProto(const TokenPiece& piece, bool margins, v1::TokenPiece* out) {
-  out->set_id(piece.id);
+  out->set_id(piece.id.data(), piece.id.size());
   v1::TokenPiece::Layer* layer = nullptr;
   for (const PieceGroup& group : piece.groups) {  // in order of layers
     if (layer == nullptr || layer->layer() != group.layer) {

@@ -22,7 +22,11 @@ class DefaultFloatEnvironment {
     std::fesetenv(FE_DFL_ENV);
   }
   ~DefaultFloatEnvironment() {
-    if (!is_set_already_) std::fesetenv(&before_);
+    if (!is_set_already_) {
+      std::fesetenv(&before_);
+    } else if (!IsSet()) {
+      std::fesetenv(FE_DFL_ENV);  // somebody has changed it meanwhile
+    }
   }
   DefaultFloatEnvironment(const DefaultFloatEnvironment&) = delete;
   DefaultFloatEnvironment& operator=(const DefaultFloatEnvironment&) = delete;

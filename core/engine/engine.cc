@@ -7,7 +7,7 @@
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
+#include "core/base/event.h"
 #include "core/base/float_environment.h"
 #include "core/base/status_macros.h"
 #include "core/base/thread.h"
@@ -83,10 +83,8 @@ class Engine::Impl {
 
   absl::StatusOr<EvaluationResult> EvaluateAndWait(std::shared_ptr<const LoadedModel> model,
                                                    CheckedEvaluation work) {
-    // Not a std::promise, which calls the kernel though nobody sleeps where this thread evaluates itself: 1
-    // of 90 us.
     absl::StatusOr<EvaluationResult> answer;
-    absl::Notification answered;
+    Event answered;
     SPLINESERVE_RETURN_IF_ERROR(
         Submit(NewJob(std::move(model), std::move(work), std::make_shared<CancellationToken>(),
                       [&](absl::StatusOr<EvaluationResult> result) {
@@ -94,7 +92,7 @@ class Engine::Impl {
                         answered.Notify();
                       }),
                /*caller_waits=*/true));
-    answered.WaitForNotification();
+    answered.Wait();
     return answer;
   }
 
@@ -301,17 +299,21 @@ absl::StatusOr<std::vector<GenerateEvent>> Engine::GenerateAndWait(std::shared_p
                                                                    GenerateRequest request) {
   std::vector<GenerateEvent> events;
   absl::Status status;
-  absl::Notification ended;
+  Event ended;
   SPLINESERVE_RETURN_IF_ERROR(Generate(std::move(model), std::move(request),
                                        std::make_shared<CancellationToken>(),
                                        [&](absl::StatusOr<GenerateEvent> event) {
-                                         status = event.status();
-                                         const bool last = !event.ok() || event->final;
-                                         if (event.ok()) events.push_back(*std::move(event));
+                                         const bool ok = event.ok(), last = !ok || event->final;
+                                         if (ok) {
+                                           events.push_back(*std::move(event));
+                                         } else {
+                                           status = event.status();
+                                         }
+                                         // Whoever waits may be gone from here on.
                                          if (last) ended.Notify();
-                                         return status.ok();
+                                         return ok;
                                        }));
-  ended.WaitForNotification();
+  ended.Wait();
   SPLINESERVE_RETURN_IF_ERROR(status);
   return events;
 }

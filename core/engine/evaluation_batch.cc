@@ -40,6 +40,7 @@ EvaluationBatch::EvaluationBatch(ExecutorContext& context, std::vector<std::uniq
 
 EvaluationBatch::~EvaluationBatch() {
   for (size_t j = 0; j < states_.size(); ++j) {
+    // Asked here, too: the status allocates its message.
     if (states_[j].job != nullptr) Answer(j, absl::UnavailableError("the server is shutting down"));
   }
 }

@@ -195,7 +195,7 @@ class Evaluation {
   absl::Span<const RowRange> sequences() const { return workspace.sequences_; }
   RowToken token(size_t row) const { return workspace.tokens_[row]; }
   size_t rows() const { return rows_; }
-  // Whether `gates` wants margins of the sequence, asked only where it wants some.
+  // Whether `gates` wants the sequence's margins, as of Begin: no virtual call where no sequence does.
   bool WantsMargin(size_t sequence) const { return wants_margins_ && gates->WantsMargin(sequence); }
   bool WantsMargins() const { return wants_margins_; }  // of any sequence
 

@@ -4,7 +4,7 @@
 #include <atomic>
 
 #include "core/base/cpu_cache.h"
-#include "core/kernels/activations.h"
+#include "core/model/smooth_units.h"
 
 namespace splineserve {
 namespace {
@@ -25,36 +25,21 @@ size_t RowsPerTask(size_t units) {
 // rows must not be split.
 constexpr size_t kMinRowsPerThread = 12;
 
-// Where fewer of the units are expected to be open, `up` lists them at once: they need not go through the
-// caches to be listed. 128 tokens of d = 512, 10 % open, take 1/1.01 of the time, half open 1.005; 8 tokens
-// of d = 128, half open, 1/1.01 (Zen 4). Lists of one or two rows are made otherwise (OpenRows).
-double ListedByProduct(size_t rows) { return rows <= 2 ? 0 : rows < kMinRowsPerThread ? 0.7 : 0.25; }
+// The share of open units below which, where it is expected, `up` lists them at once: then they need not go
+// through the caches to be listed. Of few rows, which only one thread alone takes block by block, they are in
+// the first-level cache, and lists always pay. On a Zen 4, 128 tokens of d = 512, 10 % open, take 1/1.01 of
+// the time, half open 1.005; 8 tokens of d = 128, half open, 1/1.01. Lists of one or two rows are made
+// otherwise (OpenRows).
+double ListedByProductBelow(size_t rows) {
+  constexpr size_t kFewRows = 12;
+  return rows <= 2 ? 0 : rows < kFewRows ? 0.7 : 0.25;
+}
 
 size_t CeilDiv(size_t a, size_t b) { return (a + b - 1) / b; }
 
 // Frozen gates let negative numbers through, which are not for lists of what is above zero.
 bool IsMapByMap(const Evaluation& evaluation, const FeedForwardWeights& weights) {
   return !weights.up.low_precision.empty() || evaluation.frozen != nullptr;
-}
-
-void ActivateSmooth(const ModelConfig& config, float* units, size_t n) {
-  switch (config.hidden_act) {
-    case HiddenAct::kRelu:
-    case HiddenAct::kRelu2:
-      break;  // gates, not smooth: never asked
-    case HiddenAct::kSoftplus:
-      Softplus(units, n, config.softplus_beta);
-      break;
-    case HiddenAct::kGelu:
-      Gelu(units, n);
-      break;
-    case HiddenAct::kGeluTanh:
-      GeluTanh(units, n);
-      break;
-    case HiddenAct::kSilu:
-      Silu(units, n);
-      break;
-  }
 }
 
 class FeedForwardRun {
@@ -150,7 +135,7 @@ class FeedForwardRun {
     scratch.gated.EnsureSize(count * config_.intermediate_size);
     const MatrixView<float> units(scratch.gated.data(), count, config_.intermediate_size);
     const OpenListRoom* lists = nullptr;
-    if (gated_ && expected_ < ListedByProduct(count)) {
+    if (gated_ && expected_ < ListedByProductBelow(count)) {
       lists = scratch.open.Room(count, config_.intermediate_size, expected_, weights_.down.sparse_below);
     }
     Up(weights_.up.weight.view(), 0, first, units, lists, scratch);

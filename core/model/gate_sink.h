@@ -35,7 +35,8 @@ class GateSink {
   // The same of all heads of an attention, head 0's `first` and those that follow it, of the same width:
   // false if nobody wants any, else where the bits of each go.
   virtual bool BitsOfHeads(const GateGroupRef& first, absl::Span<uint8_t*> bits) = 0;
-  // Whether GateRow::margin is to be computed for this sequence's groups.
+  // Whether GateRow::margin is to be computed for this sequence's groups. The same answer from an
+  // evaluation's beginning to its end.
   virtual bool WantsMargin(size_t sequence) const = 0;
   // Called after the bits are written.
   virtual void Record(const GateGroupRef& group, const GateRow& row) = 0;

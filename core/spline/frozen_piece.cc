@@ -46,8 +46,8 @@ absl::Status CheckGroup(const PieceLayout::Group& expected, const std::string& w
   return absl::OkStatus();
 }
 
-std::string Hex(const std::string& bytes) {
-  return bytes.size() == 16 ? absl::BytesToHexString(bytes) : absl::StrCat(bytes.size(), " bytes");
+std::string Hex(std::string_view bytes) {
+  return bytes.size() == 16 ? absl::BytesToHexString(std::string(bytes)) : absl::StrCat(bytes.size(), " bytes");
 }
 
 }  // namespace
@@ -85,7 +85,7 @@ absl::Status CheckGivenPieces(const PieceLayout& layout, size_t tokens, size_t m
     for (size_t g = 0; g < piece.groups.size(); ++g) {
       SPLINESERVE_RETURN_IF_ERROR(CheckGroup(layout.At(g, widths), place, piece.groups[g], bytes));
     }
-    const std::string id = piece.groups.empty() ? "" : PieceHash(bytes);
+    const PieceId id = piece.groups.empty() ? PieceId() : IdOf(bytes);
     if (!piece.id.empty() && piece.id != id) {
       return Invalid(absl::StrCat(place, ".id"),
                      id.empty() ? "none, for the token has no gates"

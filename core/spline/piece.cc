@@ -32,16 +32,18 @@ TokenPiece Described(const TokenPiece& whole, const PieceOptions& options) {
   return piece;
 }
 
-std::string PieceHash(absl::Span<const uint8_t> bytes) {
+PieceId IdOf(absl::Span<const uint8_t> bytes) {
   XXH128_canonical_t canonical;
   XXH128_canonicalFromHash(&canonical, XXH3_128bits(bytes.data(), bytes.size()));
-  return std::string(reinterpret_cast<const char*>(canonical.digest), sizeof(canonical.digest));
+  return std::string_view(reinterpret_cast<const char*>(canonical.digest), sizeof(canonical.digest));
 }
+
+std::string PieceHash(absl::Span<const uint8_t> bytes) { return std::string(std::string_view(IdOf(bytes))); }
 
 std::string SequenceId(absl::Span<const TokenPiece> tokens) {
   std::string ids;
   ids.reserve(16 * tokens.size());
-  for (const TokenPiece& token : tokens) ids += token.id;
+  for (const TokenPiece& token : tokens) ids += std::string_view(token.id);
   if (ids.empty()) return "";
   return PieceHash({reinterpret_cast<const uint8_t*>(ids.data()), ids.size()});
 }

@@ -9,6 +9,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "absl/container/inlined_vector.h"
@@ -33,6 +35,36 @@ struct PieceOptions {
 // answers with BITS in 1/1.03 of the time.
 using GateBits = absl::InlinedVector<uint8_t, 16>;
 
+// The hash of a token's bits, 16 bytes, or empty. A string would be an allocation for every token.
+class PieceId {
+ public:
+  static constexpr size_t kBytes = 16;
+
+  PieceId() = default;
+  // Of at most kBytes: what comes from outside is checked before.
+  template <typename T, typename = std::enable_if_t<std::is_convertible_v<const T&, std::string_view>>>
+  PieceId(const T& bytes) {  // NOLINT(google-explicit-constructor): any string of bytes is one
+    size_ = static_cast<uint8_t>(std::string_view(bytes).copy(bytes_, kBytes));
+  }
+  operator std::string_view() const { return {bytes_, size_}; }  // NOLINT(google-explicit-constructor)
+
+  bool empty() const { return size_ == 0; }
+  const char* data() const { return bytes_; }
+  size_t size() const { return size_; }
+  void clear() { size_ = 0; }
+  friend bool operator==(const PieceId& a, const PieceId& b) {
+    return std::string_view(a) == std::string_view(b);
+  }
+  template <typename T, typename = std::enable_if_t<std::is_convertible_v<const T&, std::string_view>>>
+  friend bool operator==(const PieceId& a, const T& b) {
+    return std::string_view(a) == std::string_view(b);
+  }
+
+ private:
+  char bytes_[kBytes] = {};
+  uint8_t size_ = 0;
+};
+
 struct PieceGroup {
   size_t layer = 0;
   Site site = Site::kFeedForward;
@@ -44,7 +76,7 @@ struct PieceGroup {
 };
 
 struct TokenPiece {
-  std::string id;                  // 16 bytes, or empty if the token owns no groups
+  PieceId id;                      // empty if the token owns no groups
   std::vector<PieceGroup> groups;  // kCounts and kBits, filtered, in the order in which they are hashed
   float margin = 0;  // with margins only: min over all groups, filtered out or not; +inf without groups
 };
@@ -53,6 +85,7 @@ struct TokenPiece {
 TokenPiece Described(const TokenPiece& whole, const PieceOptions& options);
 
 // XXH3-128 (seed 0) of `bytes` as its 16 canonical (big-endian) bytes.
+PieceId IdOf(absl::Span<const uint8_t> bytes);
 std::string PieceHash(absl::Span<const uint8_t> bytes);
 
 // XXH3-128 of the 16-byte ids of a sequence's tokens in order; empty if they are empty.

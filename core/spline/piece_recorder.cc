@@ -66,7 +66,7 @@ TokenPiece PieceRecorder::Take(size_t sequence_index, size_t token) const {
   const GroupStats* const stats = sequence.stats.data() + token * layout_.groups();
   TokenPiece piece;
   if (layout_.groups() > 0) {
-    piece.id = PieceHash({bits, sequence.offsets[token + 1] - sequence.offsets[token]});
+    piece.id = IdOf({bits, sequence.offsets[token + 1] - sequence.offsets[token]});
   }
   if (options.margins) {
     piece.margin = std::numeric_limits<float>::infinity();

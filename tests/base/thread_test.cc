@@ -33,11 +33,11 @@ TEST(DefaultFloatEnvironmentTest, SetsBackWhatWasThere) {
 }
 
 #if defined(__x86_64__)
-// Whatever is not the default: zeros for subnormal numbers, read or written, and traps.
+// Whatever is not the default: zeros for subnormal numbers, read or written, rounding, a trap (underflow's).
 TEST(DefaultFloatEnvironmentTest, KnowsWhatIsSet) {
   EXPECT_TRUE(DefaultFloatEnvironment::IsSet());
   const uint32_t before = _mm_getcsr();
-  for (const uint32_t bit : {1u << 15, 1u << 6, 1u << 13, 1u << 14}) {
+  for (const uint32_t bit : {1u << 15, 1u << 6, 1u << 13, 1u << 14, 1u << 11}) {
     _mm_setcsr(before ^ bit);
     const bool set_outside = DefaultFloatEnvironment::IsSet();
     uint32_t inside;
@@ -54,10 +54,23 @@ TEST(DefaultFloatEnvironmentTest, KnowsWhatIsSet) {
   volatile float third = 1.0f;  // notes that it is inexact
   third = third / 3.0f;
   EXPECT_TRUE(DefaultFloatEnvironment::IsSet());
-  ASSERT_EQ(std::fesetround(FE_UPWARD), 0);
+  uint16_t x87;
+  asm volatile("fnstcw %0" : "=m"(x87));
+  const auto upward = static_cast<uint16_t>(x87 | 0x800);
+  asm volatile("fldcw %0" : : "m"(upward));
   const bool set_upward = DefaultFloatEnvironment::IsSet();
-  std::fesetround(FE_TONEAREST);
+  asm volatile("fldcw %0" : : "m"(x87));
   EXPECT_FALSE(set_upward);
+}
+
+TEST(DefaultFloatEnvironmentTest, SetsBackWhatIsChangedInside) {
+  {
+    const DefaultFloatEnvironment environment;
+    std::fesetround(FE_UPWARD);
+  }
+  const int outside = std::fegetround();
+  std::fesetround(FE_TONEAREST);
+  EXPECT_EQ(outside, FE_TONEAREST);
 }
 #endif
 

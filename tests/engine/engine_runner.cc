@@ -58,7 +58,7 @@ Rows<float> ToRows(const Matrix& matrix) {
 std::vector<ReferenceToken> ToTokens(const std::vector<TokenPiece>& pieces) {
   std::vector<ReferenceToken> tokens;
   for (const TokenPiece& piece : pieces) {
-    ReferenceToken token = {.id = piece.id};
+    ReferenceToken token = {.id = std::string(std::string_view(piece.id))};
     float margin = std::numeric_limits<float>::infinity();
     for (const PieceGroup& group : piece.groups) {
       margin = std::min(margin, group.margin);

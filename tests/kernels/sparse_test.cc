@@ -309,6 +309,19 @@ TEST_F(SparseTest, GatedProductEqualsProductThenGate) {
               for (size_t r = 0; r < rows; ++r) {
                 ASSERT_NO_FATAL_FAILURE(ExpectListed(expected, r, outer, widths[r], lists));
               }
+
+              // And where nobody wants bits.
+              Lists alone(rows, outer, kLog2Blocks[rows % std::size(kLog2Blocks)]);
+              const OpenListRoom room_alone = alone.room();
+              for (size_t r = 0; r < rows; ++r) states[r].Reset();
+              set->gated_product(
+                  x.data(), inner, rows, w.packed.view(), bias.data(), scale,
+                  {square, margin, cut ? widths.data() : nullptr, nullptr, states.data(), &room_alone},
+                  out.data(), outer);
+              for (size_t r = 0; r < rows; ++r) {
+                ASSERT_EQ(states[r].Summary(margin).open, expected.rows[r].open) << r;
+                ASSERT_NO_FATAL_FAILURE(ExpectListed(expected, r, outer, widths[r], alone));
+              }
             }
           }
         }

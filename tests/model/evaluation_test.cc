@@ -116,5 +116,45 @@ TEST_F(EvaluationTest, WhatIsCheckedAndAppliedIsNamedAsInput) {
   }
 }
 
+// Rows that lie apart, as columns of something wider: what is between them is neither looked at nor touched.
+TEST_F(EvaluationTest, BetweenRowsThatLieApartAnythingMayBe) {
+  constexpr size_t kRows = 9, kStride = kInner + 5;
+  const std::unique_ptr<ThreadPool> pool = *ThreadPool::Create(1);
+  Workspace workspace;
+  ModelConfig config;
+  config.residual = true;
+  Evaluation evaluation(config, *AvailableKernelSets()[0], *pool, workspace, nullptr, go_on_);
+  const RowRange range = {0, kRows, 0};
+  evaluation.Begin("encoder", {&range, 1});
+  std::vector<float> x(kRows * kStride, std::numeric_limits<float>::infinity());
+  for (size_t r = 0; r < kRows; ++r) std::fill_n(&x[r * kStride], kInner, 1.0f);
+  const std::vector<float> branch(kRows * kInner, 2.0f);
+  const MatrixView<float> view(x.data(), kRows, kInner, kStride);
+  evaluation.CheckFinite(view, "a key", 1);
+  evaluation.AddBranch({branch.data(), kRows, kInner}, nullptr, "an output", 1, view);
+  EXPECT_TRUE(evaluation.statuses()[0].ok()) << evaluation.statuses()[0];
+  EXPECT_EQ(std::count(x.begin(), x.end(), 3.0f), static_cast<std::ptrdiff_t>(kRows * kInner));
+}
+
+// Faults of two sequences in one block, each at its earliest token; and every sum is made once.
+TEST_F(EvaluationTest, SumsThatOverflowAreNamedInEverySequence) {
+  constexpr size_t kRows = 30;
+  constexpr float kMost = std::numeric_limits<float>::max();
+  const std::unique_ptr<ThreadPool> pool = *ThreadPool::Create(1);
+  Workspace workspace;
+  ModelConfig config;
+  config.residual = true;
+  Evaluation evaluation(config, *AvailableKernelSets()[0], *pool, workspace, nullptr, go_on_);
+  const std::vector<RowRange> ranges = {{0, 10, 0}, {10, 5, 2}, {15, 15, 7}};
+  evaluation.Begin("encoder", ranges);
+  std::vector<float> x(kRows * kInner, 1.0f), branch(kRows * kInner, 2.0f);
+  for (const size_t r : {11, 13, 20, 29}) x[r * kInner + r] = branch[r * kInner + r] = kMost;
+  evaluation.AddBranch({branch.data(), kRows, kInner}, nullptr, "an output", 1, {x.data(), kRows, kInner});
+  EXPECT_TRUE(evaluation.statuses()[0].ok()) << evaluation.statuses()[0];
+  EXPECT_EQ(evaluation.statuses()[1].message(), Fault("an output", 3));
+  EXPECT_EQ(evaluation.statuses()[2].message(), Fault("an output", 12));
+  EXPECT_EQ(std::count(x.begin(), x.end(), 3.0f), static_cast<std::ptrdiff_t>(kRows * kInner - 4));
+}
+
 }  // namespace
 }  // namespace splineserve

@@ -2,6 +2,7 @@
 #include <google/protobuf/util/json_util.h>
 #include <gtest/gtest.h>
 
+#include "server/convert_analysis.h"
 #include "server/convert_request.h"
 #include "server/convert_response.h"
 
@@ -97,6 +98,15 @@ TEST(ConvertRequestTest, WhatOnlyTheWireCanGetWrongIsRefusedWithItsPlace) {
           FromProto(FromJson<v1::GenerateRequest>(R"({"pieces": {"sites": ["FEED_FORWARD", 0]}})")).status()),
       HasSubstr(
           "pieces.sites[1]: expected SELF_ATTENTION, CROSS_ATTENTION or FEED_FORWARD, found UNSPECIFIED"));
+}
+
+TEST(ConvertAnalysisTest, IdsOfGivenPiecesHaveSixteenBytes) {
+  v1::EvaluateOnPieceRequest request =
+      FromJson<v1::EvaluateOnPieceRequest>(R"({"input": {"source": {"tokens": {"ids": [1, 2]}}}})");
+  request.mutable_given()->add_encoder();
+  request.mutable_given()->add_encoder()->set_id(std::string(17, 'x'));
+  EXPECT_THAT(Refusal(FromProto(request).status()),
+              HasSubstr("given.encoder[1].id: expected none or 16 bytes, found 17 bytes"));
 }
 
 TEST(ConvertResponseTest, GroupsAreGatheredByLayer) {

@@ -149,7 +149,9 @@ TEST_F(GivenPiecesTest, CountsAndIds) {
   ++Group(0, 4).open;
   ExpectRefused("given.decoder[0], layer 0, feed-forward, open:", "the open gates in bits");
   pieces_ = Recorded();
-  pieces_[1].id[15] = static_cast<char>(pieces_[1].id[15] ^ 1);
+  std::string other(std::string_view(pieces_[1].id));
+  other[15] = static_cast<char>(other[15] ^ 1);
+  pieces_[1].id = other;
   ExpectRefused("given.decoder[1].id:", "the hash of the bits");
   pieces_ = Recorded();
   Group(1, 4).bits[0] ^= 1;  // another gate: neither its count nor the id can stay

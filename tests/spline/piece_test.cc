@@ -14,7 +14,7 @@ TEST(PieceHashTest, IsCanonicalXxh3) {
 
 TEST(SequenceIdTest, HashesIdsInOrderAndIsEmptyWithoutThem) {
   const TokenPiece a{std::string(16, 'a'), {}, 0}, b{std::string(16, 'b'), {}, 0}, none{"", {}, 0};
-  const std::string both = a.id + b.id;
+  const std::string both = std::string(std::string_view(a.id)).append(std::string_view(b.id));
   EXPECT_EQ(SequenceId({{a, b}}), PieceHash({reinterpret_cast<const uint8_t*>(both.data()), both.size()}));
   EXPECT_NE(SequenceId({{a, b}}), SequenceId({{b, a}}));
   EXPECT_EQ(SequenceId({{none, none}}), "");
