@@ -31,6 +31,20 @@ AffineMap Map(testing::RandomFloats& random, size_t column) {
   return map;
 }
 
+// Wants margins of the sequences given.
+class Margins : public GateSink {
+ public:
+  explicit Margins(std::vector<bool> wanted) : wanted_(std::move(wanted)) {}
+  uint8_t* Bits(const GateGroupRef&) override { return nullptr; }
+  bool BitsOfHeads(const GateGroupRef&, absl::Span<uint8_t*>) override { return false; }
+  bool WantsMargin(size_t sequence) const override { return wanted_[sequence]; }
+  void Record(const GateGroupRef&, const GateRow&) override {}
+  void RecordHeads(const GateGroupRef&, absl::Span<const GateRow>) override {}
+
+ private:
+  const std::vector<bool> wanted_;
+};
+
 class EvaluationTest : public ::testing::Test {
  protected:
   // Runs both maps over `rows` rows of one sequence, in which each map overflows at the rows given; returns
@@ -114,6 +128,26 @@ TEST_F(EvaluationTest, WhatIsCheckedAndAppliedIsNamedAsInput) {
       EXPECT_EQ(evaluation.statuses()[0].message(), Fault("an attention output", rows - 1));
     }
   }
+}
+
+TEST_F(EvaluationTest, MarginsAreWantedOfTheSequencesThatTheSinkSays) {
+  const std::unique_ptr<ThreadPool> pool = *ThreadPool::Create(1);
+  const std::vector<RowRange> ranges = {{0, 1, 0}, {1, 1, 0}, {2, 1, 0}};
+  for (const std::vector<bool>& wanted : {std::vector<bool>{false, false, true},
+                                          {true, false, false},
+                                          {false, false, false},
+                                          {true, true, true}}) {
+    Workspace workspace;
+    Margins sink(wanted);
+    Evaluation evaluation(config_, *AvailableKernelSets()[0], *pool, workspace, &sink, go_on_);
+    evaluation.Begin("encoder", ranges);
+    for (size_t s = 0; s < wanted.size(); ++s) EXPECT_EQ(evaluation.WantsMargin(s), wanted[s]) << s;
+    EXPECT_EQ(evaluation.WantsMargins(), std::count(wanted.begin(), wanted.end(), true) != 0);
+  }
+  Workspace workspace;
+  Evaluation nobody(config_, *AvailableKernelSets()[0], *pool, workspace, nullptr, go_on_);
+  nobody.Begin("encoder", ranges);
+  EXPECT_FALSE(nobody.WantsMargin(0) || nobody.WantsMargins());
 }
 
 // Rows that lie apart, as columns of something wider: what is between them is neither looked at nor touched.
