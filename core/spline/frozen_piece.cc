@@ -47,7 +47,8 @@ absl::Status CheckGroup(const PieceLayout::Group& expected, const std::string& w
 }
 
 std::string Hex(std::string_view bytes) {
-  return bytes.size() == 16 ? absl::BytesToHexString(std::string(bytes)) : absl::StrCat(bytes.size(), " bytes");
+  return bytes.size() == PieceId::kBytes ? absl::BytesToHexString(std::string(bytes))
+                                         : absl::StrCat(bytes.size(), " bytes");
 }
 
 }  // namespace

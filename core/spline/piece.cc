@@ -42,7 +42,7 @@ std::string PieceHash(absl::Span<const uint8_t> bytes) { return std::string(std:
 
 std::string SequenceId(absl::Span<const TokenPiece> tokens) {
   std::string ids;
-  ids.reserve(16 * tokens.size());
+  ids.reserve(PieceId::kBytes * tokens.size());
   for (const TokenPiece& token : tokens) ids += std::string_view(token.id);
   if (ids.empty()) return "";
   return PieceHash({reinterpret_cast<const uint8_t*>(ids.data()), ids.size()});

@@ -72,7 +72,7 @@ class PieceLayout {
   size_t groups_per_layer_;
 };
 
-// Asked of every group of every token: inline, and a call of 0.1 ms gains a hundredth of its pieces' time.
+// Asked of every group of every token: inline, ids cost a call of 0.09 ms 2.5 instead of 2.8 % (Zen 4).
 inline PieceLayout::Widths PieceLayout::WidthsOf(size_t position, size_t keys, size_t memory) const {
   Widths widths;
   widths.self = stack_ == Stack::kEncoder ? keys : position + 1;
