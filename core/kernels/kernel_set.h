@@ -207,6 +207,8 @@ struct ScreenView;
 struct ScreenRange;
 struct ScreenedRow;
 struct ScreenedRows;
+struct CandidateTile;
+struct TileOperands;
 
 struct KernelSet {
   // "avx512", "avx2", "neon", "portable".
@@ -271,7 +273,7 @@ struct KernelSet {
   // zero.
   void (*round_row)(Precision precision, const float* x, size_t n, uint32_t* words, float* scale);
 
-  // Whether the next four are faster than a product: the processor multiplies bytes.
+  // Whether the next seven are faster than a product: the processor multiplies bytes.
   bool fast_screen;
 
   // Rounds one row of n inputs to the bytes that `screen` reads, (n + 3) / 4 words.
@@ -290,6 +292,24 @@ struct KernelSet {
   // out[i] = what `product` with scale 1 returns of one row x and column chosen[i].
   void (*chosen_product)(const float* x, const ScreenView& w, const float* bias, const uint32_t* chosen,
                          size_t count, float* out);
+
+  // What `screen` does, in tiles: the candidates of `rows` <= kCandidateRows rows in the left and the right
+  // half of one panel, from candidates[begin] on, `begin` a multiple of kLaneBlock. Returns where others may
+  // go on, such a multiple. May write kMostOfTwoTiles entries.
+  size_t (*screen_tiles)(const ScreenedRows& x, size_t rows, const ScreenView& w, size_t panel,
+                         uint16_t* candidates, size_t begin, CandidateTile* left, CandidateTile* right);
+
+  // numbers[i] = what `product` with scale 1 returns of the row and the column of candidates[i], or of so
+  // many steps of it. Reads and writes whole groups of kLaneBlock entries; those past `count` may hold
+  // anything.
+  void (*tile_chains)(const TileOperands& operands, const uint16_t* candidates, size_t count, float* numbers);
+
+  // Lists those numbers of row `row` of `count` tiles side by side, tiles[t * stride], that are above zero,
+  // squared if `square`, with their columns, of which `column` is the first. Returns how many. May write
+  // kOpenListSlack entries past the last.
+  size_t (*list_tiles)(const CandidateTile* tiles, size_t stride, size_t count, size_t row,
+                       const uint16_t* candidates, const float* numbers, bool square, uint32_t column,
+                       uint32_t* index, float* value);
 
   // The ReLU gate of one row, in place: x[i] = x[i] > 0 ? x[i] : +0, then x[i] = x[i] * x[i] if `square`. If
   // `bits` is not null, bit i of it (least significant first, the last byte zero-padded; (n + 7) / 8 bytes)

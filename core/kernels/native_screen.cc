@@ -7,32 +7,16 @@
 #include <cstdint>
 #include <limits>
 
+#include "core/kernels/native_screen-inl.h"
+#include "core/kernels/native_tiles.h"
 #include "core/kernels/screen.h"
-
-#if defined(__x86_64__)
-#if defined(__GNUC__) && !defined(__clang__)
-// GCC 12's own intrinsics begin with a variable that is meant to be undefined (GCC bug 105593).
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#include <immintrin.h>
-// For each function that uses them: the file's other code must run anywhere.
-#define SPLINESERVE_SCREEN \
-  __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi2,fma")))
-#endif
 
 namespace splineserve {
 
 #if defined(__x86_64__)
 namespace {
 
-constexpr size_t kLanes = 16;
-constexpr size_t kTileRows = 6;
-constexpr size_t kVectors = kScreenPanel / kLanes;
-
-// A type of its own for sums of integers, not __m512i, which GCC takes for 64-bit numbers and then stores at
-// every step.
-typedef int Integers __attribute__((vector_size(64)));
+constexpr size_t kLanes = kScreenLanes;
 
 struct Tile {
   const ScreenedRows& x;
@@ -70,63 +54,16 @@ SPLINESERVE_SCREEN inline void Append(uint64_t open, size_t column, uint32_t* li
   }
 }
 
-// R rows of one panel: the microkernel of native_dot.cc, whose end asks whether the upper bound is above
-// zero.
+// R rows of one panel.
 template <size_t R>
 SPLINESERVE_SCREEN void ScreenTile(const Tile& tile, size_t first_row, size_t panel, const char* ahead,
                                    size_t ahead_step) {
-  const ScreenView& w = tile.w;
-  const size_t column = panel * kScreenPanel;
-  Integers dot[R][kVectors];
-#pragma GCC unroll 4
-  for (size_t v = 0; v < kVectors; ++v) {
-    // The inputs' bytes are 128 too large each.
-    const auto start = -128 * (Integers)_mm512_loadu_si512(w.sums + column + v * kLanes);
-#pragma GCC unroll 6
-    for (size_t r = 0; r < R; ++r) dot[r][v] = start;
-  }
-  const uint32_t* words = w.words + panel * w.panel_stride;
-  const uint32_t* row[R];
-#pragma GCC unroll 6
-  for (size_t r = 0; r < R; ++r) row[r] = tile.x.words + (first_row + r) * tile.x.stride;
-  const size_t inner = w.inner_words;
-  for (size_t k = 0; k < inner; ++k, words += kScreenPanel, ahead += ahead_step) {
-    __builtin_prefetch(ahead, 0, 2);
-    __m512i weight[kVectors];
-#pragma GCC unroll 4
-    for (size_t v = 0; v < kVectors; ++v) weight[v] = _mm512_load_si512(words + v * kLanes);
-#pragma GCC unroll 6
-    for (size_t r = 0; r < R; ++r) {
-      const __m512i number = _mm512_set1_epi32(static_cast<int32_t>(row[r][k]));
-#pragma GCC unroll 4
-      for (size_t v = 0; v < kVectors; ++v) {
-        dot[r][v] = (Integers)_mm512_dpbusd_epi32((__m512i)dot[r][v], number, weight[v]);
-      }
-    }
-  }
   uint64_t open[R];
-#pragma GCC unroll 6
-  for (size_t r = 0; r < R; ++r) open[r] = 0;
-#pragma GCC unroll 4
-  for (size_t v = 0; v < kVectors; ++v) {
-    const size_t n = column + v * kLanes;
-    const __m512 scales = _mm512_loadu_ps(w.scales + n), errors = _mm512_loadu_ps(w.errors + n);
-    const __m512 lengths = _mm512_loadu_ps(w.lengths + n), biases = _mm512_loadu_ps(w.biases + n);
-#pragma GCC unroll 6
-    for (size_t r = 0; r < R; ++r) {
-      const ScreenedRow& x = tile.x.rows[first_row + r];
-      const __m512 rest = _mm512_fmadd_ps(_mm512_set1_ps(x.length), errors,
-                                          _mm512_fmadd_ps(_mm512_set1_ps(x.error), lengths, biases));
-      const __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps((__m512i)dot[r][v]), scales);
-      const __m512 bound = _mm512_fmadd_ps(product, _mm512_set1_ps(x.scale), rest);
-      const __mmask16 mask = _mm512_cmp_ps_mask(bound, _mm512_setzero_ps(), _CMP_NLE_UQ);
-      open[r] |= static_cast<uint64_t>(mask) << (v * kLanes);
-    }
-  }
+  MayBeOpen<R>(tile.x, first_row, tile.w, panel, ahead, ahead_step, open);
 #pragma GCC unroll 6
   for (size_t r = 0; r < R; ++r) {
     uint32_t& count = tile.counts[first_row + r];
-    Append(open[r], column, tile.candidates + (first_row + r) * tile.stride + count);
+    Append(open[r], panel * kScreenPanel, tile.candidates + (first_row + r) * tile.stride + count);
     count += static_cast<uint32_t>(std::popcount(open[r]));
   }
 }
@@ -135,7 +72,7 @@ void Screen(const ScreenedRows& x, size_t rows, const ScreenView& w, const Scree
             uint32_t* candidates, size_t stride, uint32_t* counts) {
   const Tile tile = {x, w, candidates, stride, counts};
   std::fill_n(counts, rows, 0u);
-  const size_t tiles = (rows + kTileRows - 1) / kTileRows;
+  const size_t tiles = (rows + kScreenedTogether - 1) / kScreenedTogether;
   for (size_t p = range.first_panel; p < range.first_panel + range.panels; ++p) {
     // As in simd_product-inl.h, every tile fetches its share of the panel that is next; a prefetch cannot
     // fault. One tile alone is as fast as the memory.
@@ -355,6 +292,9 @@ KernelSet WithNativeScreen(const KernelSet& set) {
     native.screen = Screen;
     native.narrow = Narrow;
     native.chosen_product = ChosenProduct;
+    native.screen_tiles = NativeScreenTiles;
+    native.tile_chains = NativeTileChains;
+    native.list_tiles = NativeListTiles;
   }
   return native;
 }

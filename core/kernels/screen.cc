@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 namespace splineserve {
 namespace {
@@ -55,37 +56,55 @@ bool RoundColumn(const float* w, size_t inner, uint32_t* words, size_t step, Col
   return true;
 }
 
-}  // namespace
-
-size_t ScreenedMatrix::Bytes(size_t inner, size_t outer) {
-  const size_t padded = RoundUp(outer, kScreenPanel);
-  return outer * RoundUp(inner, kLaneBlock) * sizeof(float) + padded * RoundUp(inner, 4) +
-         6 * padded * sizeof(float);
+// Whether the bound of row r and column n lies above zero.
+bool MayBeOpen(const ScreenedRows& x, size_t r, const ScreenView& w, size_t n) {
+  const ScreenedRow& row = x.rows[r];
+  const uint32_t* words = w.words + n / kScreenPanel * w.panel_stride + n % kScreenPanel;
+  int32_t dot = -128 * w.sums[n];
+  for (size_t k = 0; k < w.inner_words; ++k, words += kScreenPanel) {
+    for (size_t byte = 0; byte < 4; ++byte) {
+      const auto q_w = static_cast<int8_t>(*words >> (8 * byte));
+      dot += q_w * static_cast<int32_t>((x.words[r * x.stride + k] >> (8 * byte)) & 0xFFu);
+    }
+  }
+  const float rest = row.length * w.errors[n] + (row.error * w.lengths[n] + w.biases[n]);
+  return !(static_cast<float>(dot) * w.scales[n] * row.scale + rest <= 0);
 }
 
-ScreenedMatrix ScreenedMatrix::Make(const PackedMatrix& w, const float* bias) {
+}  // namespace
+
+size_t ScreenedMatrix::Bytes(size_t inner, size_t outer, Columns columns) {
+  const size_t padded = RoundUp(outer, kScreenPanel);
+  const size_t exact = columns == Columns::kNone ? 0 : outer * RoundUp(inner, kLaneBlock) * sizeof(float);
+  return exact + padded * RoundUp(inner, 4) + 7 * padded * sizeof(float);
+}
+
+ScreenedMatrix ScreenedMatrix::Make(const PackedMatrix& w, const float* bias, Columns columns) {
   if (w.inner() > kLongestScreened) return ScreenedMatrix();
   ScreenedMatrix made;
   ScreenView& view = made.view_;
   const size_t inner = w.inner(), padded = RoundUp(w.outer(), kScreenPanel);
+  const bool kept = columns == Columns::kAll;
   view.inner = inner;
   view.column_stride = RoundUp(inner, kLaneBlock);
   view.inner_words = (inner + 3) / 4;
   view.panel_stride = view.inner_words * kScreenPanel;
-  made.columns_ = AlignedBuffer<float>(w.outer() * view.column_stride);
+  // One column after another in the same place, unless they are kept.
+  AlignedBuffer<float> exact_columns((kept ? w.outer() : 1) * view.column_stride);
   made.words_ = AlignedBuffer<uint32_t>(padded / kScreenPanel * view.panel_stride);
   made.sums_ = AlignedBuffer<int32_t>(padded);
-  made.per_column_ = AlignedBuffer<float>(5 * padded);
+  made.per_column_ = AlignedBuffer<float>(6 * padded);
   float* const scales = made.per_column_.data();
   float* const errors = scales + padded;
   float* const lengths = errors + padded;
   float* const roundings = lengths + padded;
   float* const biases = roundings + padded;
+  float* const starts = biases + padded;
   std::fill_n(biases, padded, -1.0f);
 
   double largest_bias = 0;
   for (size_t n = 0; n < w.outer(); ++n) {
-    float* const exact = made.columns_.data() + n * view.column_stride;
+    float* const exact = exact_columns.data() + (kept ? n : 0) * view.column_stride;
     w.Column(n, exact);
     uint32_t* const words = made.words_.data() + n / kScreenPanel * view.panel_stride + n % kScreenPanel;
     Column column;
@@ -95,13 +114,17 @@ ScreenedMatrix ScreenedMatrix::Make(const PackedMatrix& w, const float* bias) {
     errors[n] = column.error;
     lengths[n] = column.length;
     roundings[n] = column.rounding;
-    const double b = bias == nullptr ? 0.0 : bias[n];
+    starts[n] = bias == nullptr ? 0.0f : bias[n];
+    const double b = starts[n];
     const double raised = b + (static_cast<double>(inner) + 16) * kUnit * std::abs(b) + kUnderflow;
     biases[n] = std::nextafterf(static_cast<float>(raised), std::numeric_limits<float>::infinity());
     largest_bias = std::max(largest_bias, std::abs(b));
   }
   if (!(largest_bias < kMostBias)) return ScreenedMatrix();
-  view.columns = made.columns_.data();
+  if (kept) {
+    made.columns_ = std::move(exact_columns);
+    view.columns = made.columns_.data();
+  }
   view.words = made.words_.data();
   view.sums = made.sums_.data();
   view.scales = scales;
@@ -109,6 +132,7 @@ ScreenedMatrix ScreenedMatrix::Make(const PackedMatrix& w, const float* bias) {
   view.lengths = lengths;
   view.roundings = roundings;
   view.biases = biases;
+  view.starts = starts;
   view.outer = w.outer();
   return made;
 }
@@ -141,23 +165,59 @@ void PlainScreenRow(const float* x, size_t n, uint32_t* words, ScreenedRow* row)
 void PlainScreen(const ScreenedRows& x, size_t rows, const ScreenView& w, const ScreenRange& range,
                  uint32_t* candidates, size_t stride, uint32_t* counts) {
   for (size_t r = 0; r < rows; ++r) {
-    const ScreenedRow& row = x.rows[r];
     counts[r] = 0;
     const size_t first = range.first_panel * kScreenPanel;
     for (size_t n = first; n < std::min(w.outer, first + range.panels * kScreenPanel); ++n) {
-      const uint32_t* words = w.words + n / kScreenPanel * w.panel_stride + n % kScreenPanel;
-      int32_t dot = -128 * w.sums[n];
-      for (size_t k = 0; k < w.inner_words; ++k, words += kScreenPanel) {
-        for (size_t byte = 0; byte < 4; ++byte) {
-          const auto q_w = static_cast<int8_t>(*words >> (8 * byte));
-          dot += q_w * static_cast<int32_t>((x.words[r * x.stride + k] >> (8 * byte)) & 0xFFu);
-        }
-      }
-      const float rest = row.length * w.errors[n] + (row.error * w.lengths[n] + w.biases[n]);
-      const float bound = static_cast<float>(dot) * w.scales[n] * row.scale + rest;
-      if (!(bound <= 0)) candidates[r * stride + counts[r]++] = static_cast<uint32_t>(n);
+      if (MayBeOpen(x, r, w, n)) candidates[r * stride + counts[r]++] = static_cast<uint32_t>(n);
     }
   }
+}
+
+size_t PlainScreenTiles(const ScreenedRows& x, size_t rows, const ScreenView& w, size_t panel,
+                        uint16_t* candidates, size_t begin, CandidateTile* left, CandidateTile* right) {
+  size_t end = begin;
+  size_t first = panel * kScreenPanel;
+  for (CandidateTile* const tile : {left, right}) {
+    tile->begin = static_cast<uint32_t>(end);
+    for (size_t r = 0; r < kCandidateRows; ++r) {
+      tile->row[r] = static_cast<uint16_t>(end - tile->begin);
+      for (size_t c = 0; r < rows && c < kCandidateColumns && first + c < w.outer; ++c) {
+        if (MayBeOpen(x, r, w, first + c))
+          candidates[end++] = static_cast<uint16_t>(r * kCandidateColumns + c);
+      }
+    }
+    tile->row[kCandidateRows] = static_cast<uint16_t>(end - tile->begin);
+    end = RoundUp(end, kLaneBlock);
+    first += kCandidateColumns;
+  }
+  return end;
+}
+
+void PlainTileChains(const TileOperands& operands, const uint16_t* candidates, size_t count, float* numbers) {
+  for (size_t i = 0; i < count; ++i) {
+    const size_t r = candidates[i] / kCandidateColumns, n = candidates[i] % kCandidateColumns;
+    float chain = operands.starts == nullptr ? numbers[i] : operands.starts[n];
+    for (size_t k = 0; k < operands.inner; ++k) {
+      const float weight = NumberAt(operands.format, operands.w, k * kScreenPanel + n);
+      chain = std::fma(operands.x[k * kCandidateRows + r], weight, chain);
+    }
+    numbers[i] = chain;
+  }
+}
+
+size_t PlainListTiles(const CandidateTile* tiles, size_t stride, size_t count, size_t row,
+                      const uint16_t* candidates, const float* numbers, bool square, uint32_t column,
+                      uint32_t* index, float* value) {
+  size_t open = 0;
+  for (size_t t = 0; t < count; ++t, column += kCandidateColumns) {
+    const CandidateTile& tile = tiles[t * stride];
+    for (size_t i = tile.begin + tile.row[row]; i < tile.begin + tile.row[row + 1]; ++i) {
+      if (!(numbers[i] > 0)) continue;
+      index[open] = column + candidates[i] % kCandidateColumns;
+      value[open++] = square ? numbers[i] * numbers[i] : numbers[i];
+    }
+  }
+  return open;
 }
 
 size_t PlainNarrow(const float* x, float length, const ScreenView& w, uint32_t* chosen, size_t count) {

@@ -26,6 +26,8 @@
 #include "core/model/gate_sink.h"
 #include "core/model/key_value_cache.h"
 #include "core/model/open_rows.h"
+#include "core/model/screened_input.h"
+#include "core/model/screened_tiles.h"
 #include "core/model/screened_units.h"
 #include "core/model/weights.h"
 
@@ -94,6 +96,7 @@ class Workspace {
     OpenRows open;
     ScreenedInput screened_input;
     ScreenedUnits screened;
+    ScreenedTiles screened_tiles;
     // The share of open gates of the scores that this worker saw last of each head (HeadBlock): the next will
     // be like them. Those of another head need not be.
     std::vector<double> open_scores;

@@ -5,6 +5,7 @@
 
 #include "core/base/cpu_cache.h"
 #include "core/model/smooth_units.h"
+#include "core/model/unit_screen.h"
 
 namespace splineserve {
 namespace {
@@ -20,10 +21,6 @@ size_t RowsPerTask(size_t units) {
   constexpr size_t kBeside = 80;  // numbers: a row's GateState and the slack of its list
   return std::max(rows, rows * (2048 + kBeside) / (units + kBeside) / 6 * 6);
 }
-
-// Fewer rows than this for each thread, and the threads share the columns of both maps instead: a tile of 6
-// rows must not be split.
-constexpr size_t kMinRowsPerThread = 12;
 
 // The share of open units below which, where it is expected, `up` lists them at once: then they need not go
 // through the caches to be listed. Of few rows, which only one thread alone takes block by block, they are in
@@ -58,7 +55,7 @@ class FeedForwardRun {
         memory_(evaluation.workspace.memory(&weights)),
         expected_(memory_.open_units),
         open_(expected_),
-        screens_(MayScreen()) {}
+        screen_(evaluation, weights, x, gated_, memory_) {}
 
   // Every thread takes blocks of rows through both maps, and what comes before and after them.
   template <typename Before, typename After>
@@ -93,7 +90,8 @@ class FeedForwardRun {
 
   // The threads share the columns, first of `up`, then of `down`.
   void ByColumns() {
-    if (ScreenColumns()) {
+    if (screen_.ListByColumns()) {
+      FinishLists(0, x_.rows, evaluation_.workspace.worker(0));
       DownByColumns(MatrixView<const float>(nullptr, x_.rows, config_.intermediate_size));
       return;
     }
@@ -121,13 +119,14 @@ class FeedForwardRun {
 
   // After the run: what the next one is to expect.
   void Remember() const {
-    if (screens_) Pause().Report(found_ >= failed_);
+    screen_.Remember();
     memory_.open_units = open_;
   }
 
  private:
   void Block(size_t first, size_t count, Workspace::Worker& scratch) {
-    if (ScreenRows(first, count, scratch)) {
+    if (screen_.ListRows(first, count, scratch)) {
+      FinishLists(first, count, scratch);
       Down(first, MatrixView<const float>(nullptr, count, config_.intermediate_size), scratch,
            weights_.down.weight.view(), 0);
       return;
@@ -228,89 +227,18 @@ class FeedForwardRun {
     evaluation_.Fail(token.sequence, token.position, stage_, "a feed-forward pre-activation", layer_);
   }
 
-  // Margins need every number, and frozen gates others than the open ones.
-  bool MayScreen() const {
-    if (weights_.screen.empty() || !gated_ || evaluation_.frozen != nullptr) return false;
-    if (evaluation_.WantsMargins() || weights_.screen_limit.Of(x_.rows) <= 0) return false;
-    return Pause().Try();
-  }
-
-  ScreenPause& Pause() const { return x_.rows < kMinRowsPerThread ? memory_.few_rows : memory_.many_rows; }
-
-  // The open units of `range` of the rounded rows, in the worker's lists.
-  bool Screen(const ScreenRange& range, const ScreenedInput& input, Workspace::Worker& scratch) {
-    if (failed_ > found_ || !input.screenable()) return false;
-    const size_t rows = input.x().rows;
-    if (!OpenRows::Fits(rows, config_.intermediate_size)) return false;
-    // Lists of more open units than that make `down` slower.
-    const double limit = std::min(weights_.screen_limit.Of(rows), weights_.down.sparse_below);
-    const bool found =
-        scratch.screened.Find(kernels_, weights_.screen.view(), range, weights_.up.bias_or_null(),
-                              config_.hidden_act == HiddenAct::kRelu2, input, limit,
-                              scratch.open.ListedByCaller(rows, config_.intermediate_size));
-    ++(found ? found_ : failed_);
-    return found;
-  }
-
-  bool ScreenRows(size_t first, size_t rows, Workspace::Worker& scratch) {
-    if (!screens_ || failed_ > found_) return false;
-    scratch.screened_input.Prepare(x_.Rows(first, rows));
-    for (size_t r = 0; r < rows; ++r) scratch.screened_input.Round(kernels_, r);
-    if (!Screen({0, weights_.screen.view().panels()}, scratch.screened_input, scratch)) return false;
+  // Reports rows [first, first + rows), whose open units are listed.
+  void FinishLists(size_t first, size_t rows, Workspace::Worker& scratch) {
     Prepare(0, first, rows, scratch);
-    for (size_t r = 0; r < rows; ++r) FinishList(first, r, scratch.screened.count(r), scratch);
-    scratch.open.CutIntoBlocks();
-    return true;
-  }
-
-  // All rows: the threads share the columns, and the first one's lists go on with those of the others.
-  bool ScreenColumns() {
-    if (!screens_) return false;
-    Workspace::Worker& scratch = evaluation_.workspace.worker(0);
-    ScreenedInput& input = scratch.screened_input;
-    input.Prepare(x_);
-    evaluation_.ForRows(x_.rows, 4 * x_.cols, [&](size_t first, size_t count, size_t) {
-      for (size_t r = first; r < first + count; ++r) input.Round(kernels_, r);
-    });
-    const size_t tasks = evaluation_.pool.threads(), panels = weights_.screen.view().panels();
-    std::atomic<bool> all_found = true;
-    evaluation_.pool.ParallelFor(tasks, [&](size_t task, size_t) {
-      const size_t first = panels * task / tasks;
-      const ScreenRange range = {first, panels * (task + 1) / tasks - first};
-      if (!Screen(range, input, evaluation_.workspace.worker(task))) all_found = false;
-    });
-    if (!all_found) {
-      // One share with too many candidates fails all of them.
-      if (failed_ > 0) failed_ += found_;
-      return false;
+    if (scratch.bits.empty()) return;
+    for (size_t r = 0; r < rows; ++r) {
+      uint8_t* const bits = scratch.bits[r];
+      if (bits == nullptr) continue;
+      std::fill_n(bits, (config_.intermediate_size + 7) / 8, uint8_t{0});
+      GateRow gates;
+      gates.open = scratch.open.MarkOpen(r, bits);
+      evaluation_.gates->Record(Group(first + r), gates);
     }
-    Prepare(0, 0, x_.rows, scratch);
-    for (size_t r = 0; r < x_.rows; ++r) {
-      uint32_t count = scratch.screened.count(r);
-      for (size_t task = 1; task < tasks; ++task) {
-        const Workspace::Worker& other = evaluation_.workspace.worker(task);
-        other.open.AppendTo(r, other.screened.count(r), count, scratch.open);
-        count += other.screened.count(r);
-      }
-      FinishList(0, r, count, scratch);
-    }
-    scratch.open.CutIntoBlocks();
-    return true;
-  }
-
-  // Reports row first + r, of whose units `count` are listed.
-  void FinishList(size_t first, size_t r, uint32_t count, Workspace::Worker& scratch) {
-    const size_t units = config_.intermediate_size;
-    const uint32_t* const index = scratch.open.SetCount(r, count);
-    uint8_t* const bits = scratch.bits.empty() ? nullptr : scratch.bits[r];
-    if (bits == nullptr) return;
-    std::fill_n(bits, (units + 7) / 8, uint8_t{0});
-    for (size_t i = 0; i < count; ++i) {
-      bits[index[i] / 8] = static_cast<uint8_t>(bits[index[i] / 8] | 1u << index[i] % 8);
-    }
-    GateRow gates;
-    gates.open = count;
-    evaluation_.gates->Record(Group(first + r), gates);
   }
 
   // Reports what the gates of whole rows were and lists the open ones.
@@ -366,9 +294,7 @@ class FeedForwardRun {
   Workspace::FeedForwardMemory& memory_;
   const double expected_;     // the share of open units
   std::atomic<double> open_;  // of a block of rows that was not screened
-  const bool screens_;
-  // Blocks that were screened, and that had too many candidates: if those are more, the others need not try.
-  std::atomic<int> found_ = 0, failed_ = 0;
+  UnitScreen screen_;
 };
 
 }  // namespace

@@ -59,6 +59,26 @@ RowListRoom OpenRows::ListedByCaller(size_t rows, size_t cols) {
   return {lists_.index, lists_.value, lists_.row_stride};
 }
 
+const OpenListRoom& OpenRows::ListedInBlocks(size_t rows, size_t cols, double open) {
+  x_ = MatrixView<const float>(nullptr, rows, cols);
+  all_listed_ = true;
+  listed_by_product_ = false;
+  return MakeRoom(rows, cols, Log2Block(open));
+}
+
+uint32_t OpenRows::MarkOpen(size_t r, uint8_t* bits) const {
+  uint32_t count = 0;
+  for (size_t b = 0; b < OpenBlocks(x_.cols, lists_.log2_block); ++b) {
+    const OpenSegment& segment = lists_.segments[b * x_.rows + r];
+    count += segment.end - segment.begin;
+    for (uint32_t i = segment.begin; i < segment.end; ++i) {
+      const uint32_t n = lists_.index[i];
+      bits[n / 8] = static_cast<uint8_t>(bits[n / 8] | 1u << n % 8);
+    }
+  }
+  return count;
+}
+
 void OpenRows::AppendTo(size_t r, size_t count, size_t at, OpenRows& to) const {
   const size_t from = r * lists_.row_stride;
   at += r * to.lists_.row_stride;
@@ -66,10 +86,9 @@ void OpenRows::AppendTo(size_t r, size_t count, size_t at, OpenRows& to) const {
   std::copy_n(lists_.value + from, count, to.lists_.value + at);
 }
 
-const uint32_t* OpenRows::SetCount(size_t r, size_t count) {
+void OpenRows::SetCount(size_t r, size_t count) {
   const size_t begin = r * lists_.row_stride;
   lists_.segments[r] = {static_cast<uint32_t>(begin), static_cast<uint32_t>(begin + count)};
-  return lists_.index + begin;
 }
 
 void OpenRows::CutIntoBlocks() {

@@ -45,10 +45,16 @@ class OpenRows {
   // of every row, then CutIntoBlocks complete them.
   RowListRoom ListedByCaller(size_t rows, size_t cols);
 
+  // Where the caller lists all of them, block after block without gaps, of whose numbers about `open` are to
+  // be above zero: in place of List, complete with its segments.
+  const OpenListRoom& ListedInBlocks(size_t rows, size_t cols, double open);
+  // Sets the bits of row r's entries in `bits` and returns how many they are.
+  uint32_t MarkOpen(size_t r, uint8_t* bits) const;
+
   // The first `count` entries of row r's list become those from `at` on in `to`, which is made the same way.
   void AppendTo(size_t r, size_t count, size_t at, OpenRows& to) const;
-  // Says that row r's list has `count` entries. Returns the first one's place.
-  const uint32_t* SetCount(size_t r, size_t count);
+  // Says that row r's list has `count` entries.
+  void SetCount(size_t r, size_t count);
   void CutIntoBlocks();
 
   // Lists the rows of x but those of whose gates, `states` says, at least sparse_below are open: some rows at

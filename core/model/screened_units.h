@@ -8,10 +8,10 @@
 #include <cstdint>
 
 #include "core/base/aligned_buffer.h"
-#include "core/base/matrix_view.h"
 #include "core/kernels/kernel_set.h"
 #include "core/kernels/screen.h"
 #include "core/model/open_rows.h"
+#include "core/model/screened_input.h"
 
 namespace splineserve {
 
@@ -19,25 +19,6 @@ namespace splineserve {
 // takes a quarter of a cycle a term on an Emerald Rapids, a sum in any order a tenth; of 160 terms narrowing
 // costs what it saves.
 inline constexpr size_t kNarrowed = 192;
-
-// A block of rows, rounded to bytes. Allocates only to grow.
-class ScreenedInput {
- public:
-  // `x` must stay. Rows are then rounded one by one, from any threads.
-  void Prepare(MatrixView<const float> x);
-  void Round(const KernelSet& kernels, size_t row);
-
-  const MatrixView<const float>& x() const { return x_; }
-  const ScreenedRow& row(size_t r) const { return rows_[r]; }
-  ScreenedRows rows() const { return {words_.data(), stride_, rows_.data()}; }
-  bool screenable() const;  // all rows
-
- private:
-  MatrixView<const float> x_;
-  size_t stride_ = 0;
-  AlignedBuffer<uint32_t> words_;
-  AlignedBuffer<ScreenedRow> rows_;
-};
 
 // What screening finds in such a block. Allocates only to grow; not thread-safe.
 class ScreenedUnits {
@@ -52,14 +33,14 @@ class ScreenedUnits {
   size_t candidates() const { return candidates_.all; }
 
  private:
-  // Row r's candidates below `end` that have not been computed yet.
-  void Compute(const KernelSet& kernels, const ScreenView& w, size_t r, size_t end, const float* bias,
-               bool square, const ScreenedInput& x, const RowListRoom& lists);
+  // Row r's candidates.
+  void Compute(const KernelSet& kernels, const ScreenView& w, size_t r, const float* bias, bool square,
+               const ScreenedInput& x, const RowListRoom& lists);
 
   struct {
     AlignedBuffer<uint32_t> places;
     size_t stride = 0, all = 0;
-    AlignedBuffer<uint32_t> counts, done;  // of each row
+    AlignedBuffer<uint32_t> counts;  // of each row
   } candidates_;
   AlignedBuffer<uint32_t> counts_;  // of each row's open units
   AlignedBuffer<float> numbers_;    // of one row's candidates

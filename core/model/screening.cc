@@ -13,66 +13,103 @@
 #include "core/kernels/screen.h"
 #include "core/model/keep_fastest.h"
 #include "core/model/open_rows.h"
+#include "core/model/screened_tiles.h"
 #include "core/model/screened_units.h"
 
 namespace splineserve {
 namespace {
 
-// Rows that stand for many: of more, screening gains a little more, because they share the columns of their
-// candidates where those do not fit the second-level cache.
-constexpr size_t kManyRows = 36;
 constexpr int kTurns = 4;
+// Weights of so many bytes come from memory anew in every evaluation. Screening in tiles reads a quarter more
+// of them: of few rows, which are as fast as the memory, it then takes longer than the product, whatever is
+// measured with one layer (16 tokens of d = 512, 3 % of the units open: 1.1 times as long).
+constexpr size_t kStreamed = size_t{8} << 20;
 // Screening must win by so much of the product's time, for measurements are not exact.
 constexpr double kMargin = 0.9;
 // Above this nobody would gain much, and a disturbed measurement could say anything.
 constexpr double kMost = 0.6;
-// Of a gate that opens one time in twenty: its threshold in standard deviations.
-constexpr float kThreshold = 1.645f;
+// Of gates that open one time in twenty, and in ten: their thresholds in standard deviations. Tiles pay up to
+// more candidates, and the more they are, the fuller the vectors.
+constexpr float kRowsThreshold = 1.645f, kTilesThreshold = 1.282f;
 
-// The share of candidates at which screening `rows` rows takes as long as their product, at least 0. Inputs
-// are random, with thresholds so high that gates are as sparse as where it is about to pay.
-double MeasureLimit(const KernelSet& kernels, const PackedView& packed, const ScreenView& screen,
-                    size_t rows) {
-  AlignedBuffer<float> x(rows * screen.inner), out(rows * screen.outer);
-  uint32_t random = 1;
-  for (size_t i = 0; i < x.size(); ++i) {
-    random = random * 1664525u + 1013904223u;
-    x[i] = static_cast<float>(static_cast<int32_t>(random)) * 0x1p-31f;
+// Random inputs, and thresholds so high that gates are as sparse as where screening is about to pay.
+struct Trial {
+  Trial(const ScreenView& screen, size_t rows, float threshold)
+      : x(rows * screen.inner), biases(screen.panels() * kScreenPanel, -1.0f), closed(biases.size(), 0.0f) {
+    uint32_t random = 1;
+    for (size_t i = 0; i < x.size(); ++i) {
+      random = random * 1664525u + 1013904223u;
+      x[i] = static_cast<float>(static_cast<int32_t>(random)) * 0x1p-31f;
+    }
+    // Uniform inputs in (-1, 1) deviate by 3^-1/2.
+    for (size_t n = 0; n < screen.outer; ++n) {
+      biases[n] = -threshold * screen.lengths[n] / std::sqrt(3.0f);
+      closed[n] = -static_cast<float>(screen.inner) * screen.lengths[n] - 1;
+    }
+    sparse = shut = screen;
+    sparse.biases = sparse.starts = biases.data();
+    shut.biases = closed.data();
   }
-  // Uniform inputs in (-1, 1) deviate by 3^-1/2.
-  std::vector<float> biases(screen.panels() * kScreenPanel, -1.0f), closed(biases.size(), 0.0f);
-  for (size_t n = 0; n < screen.outer; ++n) {
-    biases[n] = -kThreshold * screen.lengths[n] / std::sqrt(3.0f);
-    closed[n] = -static_cast<float>(screen.inner) * screen.lengths[n] - 1;
-  }
-  ScreenView sparse = screen, shut = screen;
-  sparse.biases = biases.data();
-  shut.biases = closed.data();
 
-  ScreenedUnits units;
-  OpenRows open;
-  ScreenedInput input;
-  const RowListRoom lists = open.ListedByCaller(rows, screen.outer);
-  const auto find = [&](const ScreenView& view) {
-    input.Prepare({x.data(), rows, screen.inner});
-    for (size_t r = 0; r < rows; ++r) input.Round(kernels, r);
-    units.Find(kernels, view, {0, screen.panels()}, biases.data(), false, input, 1, lists);
-  };
+  AlignedBuffer<float> x;
+  std::vector<float> biases, closed;
+  ScreenView sparse, shut;  // with few gates that are open, and with none that may be
+};
+
+// The share of candidates at which screening `rows` rows takes as long as their product, at least 0. `find`
+// screens once and returns how many candidates there were.
+template <typename Find>
+double MeasureLimit(const KernelSet& kernels, const PackedView& packed, const Trial& trial, size_t rows,
+                    const Find& find) {
+  AlignedBuffer<float> out(rows * packed.outer);
   double product = 1e9, screening = 1e9, all = 1e9;
+  size_t candidates = 0;
   for (int i = 0; i < kTurns; ++i) {
     KeepFastest(product, [&] {
-      kernels.product(x.data(), screen.inner, rows, packed, nullptr, 1.0f, out.data(), screen.outer);
+      kernels.product(trial.x.data(), packed.inner, rows, packed, nullptr, 1.0f, out.data(), packed.outer);
     });
-    KeepFastest(screening, [&] { find(shut); });
-    KeepFastest(all, [&] { find(sparse); });
+    KeepFastest(screening, [&] { find(trial.shut); });
+    KeepFastest(all, [&] { candidates = find(trial.sparse); });
   }
-  const double share = static_cast<double>(units.candidates()) / static_cast<double>(rows * screen.outer);
+  const double share = static_cast<double>(candidates) / static_cast<double>(rows * packed.outer);
   const double limit = share * (kMargin * product - screening) / std::max(all - screening, 1e-9);
   return std::clamp(limit, 0.0, kMost);
 }
 
+double MeasureRows(const KernelSet& kernels, const PackedView& packed, const ScreenView& screen,
+                   size_t rows) {
+  if (screen.columns == nullptr) return 0;
+  const Trial trial(screen, rows, kRowsThreshold);
+  ScreenedUnits units;
+  OpenRows open;
+  ScreenedInput input;
+  const RowListRoom lists = open.ListedByCaller(rows, screen.outer);
+  return MeasureLimit(kernels, packed, trial, rows, [&](const ScreenView& view) {
+    input.Prepare({trial.x.data(), rows, screen.inner});
+    for (size_t r = 0; r < rows; ++r) input.Round(kernels, r);
+    units.Find(kernels, view, {0, screen.panels()}, trial.biases.data(), false, input, 1, lists);
+    return units.candidates();
+  });
+}
+
+double MeasureTiles(const KernelSet& kernels, const PackedView& packed, const ScreenView& screen,
+                    size_t rows) {
+  if (!ScreenedTiles::CanScreen(packed)) return 0;
+  const Trial trial(screen, rows, kTilesThreshold);
+  ScreenedTiles tiles;
+  OpenRows open;
+  ScreenedInput input;
+  return MeasureLimit(kernels, packed, trial, rows, [&](const ScreenView& view) {
+    input.Prepare({trial.x.data(), rows, screen.inner});
+    for (size_t r = 0; r < rows; ++r) input.Round(kernels, r);
+    tiles.Find(kernels, view, packed, false, input, 1, open);
+    return tiles.candidates();
+  });
+}
+
 struct Layer {
   FeedForwardWeights* weights;
+  ScreenedMatrix::Columns columns;
   size_t bytes;
 };
 
@@ -82,21 +119,26 @@ std::vector<Layer> LayersOf(ModelWeights& weights, bool always) {
     if (!stack->has_value()) continue;
     for (LayerWeights& layer : (*stack)->layers) {
       const PackedMatrix& up = layer.feed_forward.up.weight;
-      const size_t bytes = ScreenedMatrix::Bytes(up.inner(), up.outer());
       if (up.outer() == 0) continue;  // lower precision
-      // Many rows gain little where their candidates' columns come from beyond that cache: 144 rows of 512 by
-      // 2,048 weights, 3 % open, take 0.92 of the time of the product, of 256 by 1,024 0.78.
-      const bool many_rows = stack == &weights.encoder;
-      if (many_rows && bytes > SecondLevelCacheBytes() && !always) continue;
-      layers.push_back({&layer.feed_forward, bytes});
+      const auto bytes_with = [&](ScreenedMatrix::Columns columns) {
+        return ScreenedMatrix::Bytes(up.inner(), up.outer(), columns);
+      };
+      // Only few rows read columns, as a decoder's step has: of an encoder they are worth their memory where
+      // they are small.
+      auto columns = ScreenedMatrix::Columns::kAll;
+      if (stack == &weights.encoder && bytes_with(columns) > SecondLevelCacheBytes() && !always) {
+        columns = ScreenedMatrix::Columns::kNone;
+      }
+      layers.push_back({&layer.feed_forward, columns, bytes_with(columns)});
     }
   }
   return layers;
 }
 
-void MakeScreen(FeedForwardWeights& network) {
+void MakeScreen(const Layer& layer) {
+  FeedForwardWeights& network = *layer.weights;
   try {
-    network.screen = ScreenedMatrix::Make(network.up.weight, network.up.bias_or_null());
+    network.screen = ScreenedMatrix::Make(network.up.weight, network.up.bias_or_null(), layer.columns);
   } catch (const std::bad_alloc&) {
     network.screen = ScreenedMatrix();
   }
@@ -104,10 +146,12 @@ void MakeScreen(FeedForwardWeights& network) {
 
 ScreenLimit MeasureLimits(const KernelSet& kernels, const FeedForwardWeights& network) {
   if (network.screen.empty()) return {};
-  const auto at = [&](size_t rows) {
-    return MeasureLimit(kernels, network.up.weight.view(), network.screen.view(), rows);
-  };
-  return {at(1), at(ScreenLimit::kFewRows), at(kManyRows)};
+  const PackedView packed = network.up.weight.view();
+  const ScreenView& screen = network.screen.view();
+  return {MeasureRows(kernels, packed, screen, 1),
+          MeasureRows(kernels, packed, screen, ScreenLimit::kFewRows),
+          MeasureTiles(kernels, packed, screen, ScreenLimit::kSomeRows),
+          MeasureTiles(kernels, packed, screen, ScreenLimit::kManyRows)};
 }
 
 }  // namespace
@@ -118,26 +162,30 @@ void AddScreens(const KernelSet* kernels, ThreadPool* pool, const ScreenOptions&
   if (act != HiddenAct::kRelu && act != HiddenAct::kRelu2) return;
   if (!options.always && (kernels == nullptr || !kernels->fast_screen)) return;
   // By shape and format: all layers share one measurement, of the first.
-  std::map<std::tuple<size_t, size_t, WeightFormat>, ScreenLimit> measured;
-  std::vector<FeedForwardWeights*> others;
-  size_t used = 0;
-  for (const Layer& layer : LayersOf(weights, options.always)) {
+  std::map<std::tuple<size_t, size_t, WeightFormat, ScreenedMatrix::Columns>, ScreenLimit> measured;
+  std::vector<Layer> others;
+  size_t used = 0, streamed = 0;
+  const std::vector<Layer> layers = LayersOf(weights, options.always);
+  for (const Layer& layer : layers) streamed += layer.weights->up.weight.bytes();
+  for (const Layer& layer : layers) {
     if (used + layer.bytes > options.bytes) break;
     FeedForwardWeights& network = *layer.weights;
     const PackedView packed = network.up.weight.view();
-    const auto [found, inserted] = measured.try_emplace({packed.inner, packed.outer, packed.format});
+    const auto [found, inserted] =
+        measured.try_emplace({packed.inner, packed.outer, packed.format, layer.columns});
     ScreenLimit& limit = found->second;
     if (inserted) {
-      MakeScreen(network);
-      limit = options.always ? ScreenLimit{1, 1, 1} : MeasureLimits(*kernels, network);
+      MakeScreen(layer);
+      limit = options.always ? ScreenLimit{1, 1, 1, 1} : MeasureLimits(*kernels, network);
+      if (streamed >= kStreamed && !options.always) limit.some_rows = 0;
       if (!limit.pays()) network.screen = ScreenedMatrix();
     } else if (limit.pays()) {
-      others.push_back(&network);
+      others.push_back(layer);
     }
     network.screen_limit = limit;
     if (limit.pays()) used += layer.bytes;
   }
-  const auto make = [&](size_t i, size_t) { MakeScreen(*others[i]); };
+  const auto make = [&](size_t i, size_t) { MakeScreen(others[i]); };
   if (pool != nullptr) {
     pool->ParallelFor(others.size(), make);
   } else {

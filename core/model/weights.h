@@ -53,15 +53,21 @@ struct AttentionWeights {
 // Up to which share of its units being candidates screening a block of rows pays: more with few rows, whose
 // time is that of reading weights.
 struct ScreenLimit {
-  static constexpr size_t kFewRows = 4;
-  double one_row = 0, few_rows = 0, many_rows = 0;
-  bool pays() const { return one_row > 0 || few_rows > 0 || many_rows > 0; }
-  // By the inverse of the rows up to few. Beyond, by its square: reading weights is soon hidden behind
+  // From `some` on in tiles, in which more than `many` gain no more.
+  static constexpr size_t kFewRows = 4, kSomeRows = 16, kManyRows = 48;
+  double one_row = 0, few_rows = 0, some_rows = 0, many_rows = 0;
+  bool pays() const { return one_row > 0 || few_rows > 0 || some_rows > 0 || many_rows > 0; }
+  // By the inverse of the rows; from few to some by its square, for reading weights is soon hidden behind
   // multiplying them, of 512 by 2,048 at 16 rows.
   double Of(size_t rows) const {
-    const double share = static_cast<double>(kFewRows) / static_cast<double>(rows);
-    if (rows >= kFewRows) return many_rows + (few_rows - many_rows) * share * share;
-    return few_rows + (one_row - few_rows) * (share - 1) / (kFewRows - 1);
+    if (rows >= kManyRows) return many_rows;
+    const auto share = [rows](size_t from) { return static_cast<double>(from) / static_cast<double>(rows); };
+    if (rows >= kSomeRows) {
+      constexpr double kLeast = static_cast<double>(kSomeRows) / kManyRows;
+      return many_rows + (some_rows - many_rows) * (share(kSomeRows) - kLeast) / (1 - kLeast);
+    }
+    if (rows >= kFewRows) return some_rows + (few_rows - some_rows) * share(kFewRows) * share(kFewRows);
+    return few_rows + (one_row - few_rows) * (share(kFewRows) - 1) / (kFewRows - 1);
   }
 };
 

@@ -20,6 +20,10 @@
 #include "core/kernels/packing.h"
 #include "core/kernels/screen.h"
 #include "core/kernels/token_blocks.h"
+#include "core/model/open_rows.h"
+#include "core/model/screened_input.h"
+#include "core/model/screened_tiles.h"
+#include "core/model/screened_units.h"
 #include "tests/bench/fma_peak.h"
 
 namespace splineserve {
@@ -246,13 +250,13 @@ void SparseProduct(benchmark::State& state, const KernelSet* set, size_t open, s
 }
 
 // The open units of some rows, of which every `one_of`th gate is open: by the product of all with its gates,
-// or by screening.
-enum class Units { kAll, kScreened };
+// or by screening, row by row or in tiles.
+enum class Units { kAll, kScreened, kTiles };
 void OpenUnits(benchmark::State& state, const KernelSet* set, size_t rows, size_t inner, size_t outer,
                size_t one_of, Units units) {
   const AlignedBuffer<float> x = Numbers(rows * inner, 8), weights = Numbers(inner * outer, 9);
   const PackedMatrix w = PackedMatrix::FromRows({weights.data(), outer, inner});
-  std::vector<float> numbers(rows * outer), bias(outer), chosen_numbers(outer);
+  std::vector<float> numbers(rows * outer), bias(outer);
   set->product(x.data(), inner, rows, w.view(), nullptr, 1, numbers.data(), outer);
   std::vector<float> sorted = numbers;
   const auto limit = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() - sorted.size() / one_of);
@@ -260,9 +264,10 @@ void OpenUnits(benchmark::State& state, const KernelSet* set, size_t rows, size_
   std::fill(bias.begin(), bias.end(), -*limit);
   const ScreenedMatrix screen = ScreenedMatrix::Make(w, bias.data());
   const ScreenView& view = screen.view();
-  const size_t stride = (view.panels() + 1) * kScreenPanel;
-  std::vector<uint32_t> words(rows * view.inner_words), candidates(rows * stride), counts(rows);
-  std::vector<ScreenedRow> screened(rows);
+  ScreenedInput input;
+  ScreenedUnits by_row;
+  ScreenedTiles in_tiles;
+  OpenRows open;
   AlignedBuffer<GateState> states(rows);
   GateSpec spec;
   spec.states = states.data();
@@ -270,17 +275,13 @@ void OpenUnits(benchmark::State& state, const KernelSet* set, size_t rows, size_
     if (units == Units::kAll) {
       set->gated_product(x.data(), inner, rows, w.view(), bias.data(), 1, spec, numbers.data(), outer);
     } else {
-      for (size_t r = 0; r < rows; ++r) {
-        set->screen_row(x.data() + r * inner, inner, words.data() + r * view.inner_words, &screened[r]);
-      }
-      set->screen({words.data(), view.inner_words, screened.data()}, rows, view, {0, view.panels()},
-                  candidates.data(), stride, counts.data());
-      for (size_t r = 0; r < rows; ++r) {
-        uint32_t* const chosen = candidates.data() + r * stride;
-        const float* const row = x.data() + r * inner;
-        const size_t left = set->narrow(row, screened[r].length, view, chosen, counts[r]);
-        set->chosen_product(row, view, bias.data(), chosen, left, chosen_numbers.data());
-        benchmark::DoNotOptimize(chosen_numbers.data());
+      input.Prepare({x.data(), rows, inner});
+      for (size_t r = 0; r < rows; ++r) input.Round(*set, r);
+      if (units == Units::kTiles) {
+        in_tiles.Find(*set, view, w.view(), false, input, 1, open);
+      } else {
+        by_row.Find(*set, view, {0, view.panels()}, bias.data(), false, input, 1,
+                    open.ListedByCaller(rows, outer));
       }
     }
     benchmark::ClobberMemory();
@@ -335,7 +336,7 @@ void Register() {
                                  Lists::kAfterwards);
     for (const Shape shape : {Shape{160, 640}, Shape{512, 2048}, Shape{1024, 4096}}) {
       if (!set->fast_screen) break;
-      for (size_t rows : {1, 4, 72}) {
+      for (size_t rows : {1, 4, 16, 144}) {
         for (size_t one_of : {10, 33, 100}) {
           const std::string name = "open_units/" + target + "/rows:" + std::to_string(rows) +
                                    "/inner:" + std::to_string(shape.inner) +
@@ -345,6 +346,8 @@ void Register() {
                                        shape.outer, one_of, Units::kAll);
           benchmark::RegisterBenchmark((name + "/screened").c_str(), OpenUnits, set, rows, shape.inner,
                                        shape.outer, one_of, Units::kScreened);
+          benchmark::RegisterBenchmark((name + "/tiles").c_str(), OpenUnits, set, rows, shape.inner,
+                                       shape.outer, one_of, Units::kTiles);
         }
       }
     }

@@ -114,7 +114,7 @@ TEST_F(ScreeningTest, LargerModels) {
     const TestModel plain(config, options), screened(config, options, kEverywhere);
     ASSERT_EQ(Screens(screened), 2);
     Random random(TestSeed());
-    for (const size_t tokens : {1, 5, 150}) {
+    for (const size_t tokens : {1, 5, 20, 150}) {
       if (tokens == 150 && storage != DType::kF32) continue;  // minutes under AddressSanitizer
       SCOPED_TRACE(absl::StrCat("storage ", static_cast<int>(storage), ", ", tokens, " tokens"));
       Example example;

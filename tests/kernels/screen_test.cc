@@ -243,9 +243,9 @@ TEST_F(ScreenTest, WhatCannotBeScreenedSaysSo) {
 }
 
 TEST_F(ScreenTest, BytesAreWhatItTakes) {
-  const RandomWeights w(random_, 100, 30, Values::kNormal, WeightFormat::kFloat32);
-  // 100 columns of 32 floats; 128 of 32 bytes and of six numbers.
-  EXPECT_EQ(ScreenedMatrix::Bytes(30, 100), 100 * 32 * 4 + 128 * 32 + 128 * 6 * 4);
+  // 100 columns of 32 floats; 128 of 32 bytes and of seven numbers.
+  EXPECT_EQ(ScreenedMatrix::Bytes(30, 100), 100 * 32 * 4 + 128 * 32 + 128 * 7 * 4);
+  EXPECT_EQ(ScreenedMatrix::Bytes(30, 100, ScreenedMatrix::Columns::kNone), 128 * 32 + 128 * 7 * 4);
 }
 
 }  // namespace

@@ -84,11 +84,9 @@ TEST_F(ScreenedUnitsTest, AreThoseOfTheProduct) {
     float bias;
     size_t from;  // columns that are half open
   };
-  for (const Case& c :
-       {Case{7, 30, 200, -8, 200}, Case{1, 30, 200, 0, 0}, Case{3, 16, 64, kAllClosed, 64},
-        // Above kNarrowed; columns beyond any second-level cache, candidates in the last pass only.
-        Case{5, kNarrowed + 1, 900, -20, 900}, Case{2, 700, 6000, kAllClosed, 5800},
-        Case{3, 700, 6000, -40, 6000}}) {
+  for (const Case& c : {Case{7, 30, 200, -8, 200}, Case{1, 30, 200, 0, 0}, Case{3, 16, 64, kAllClosed, 64},
+                        // Above kNarrowed.
+                        Case{5, kNarrowed + 1, 900, -20, 900}, Case{2, 300, 900, kAllClosed, 800}}) {
     Make(c.rows, c.inner, c.outer, c.bias, c.from);
     const size_t panels = screen_.view().panels();
     for (const KernelSet* set : AvailableKernelSets()) {
@@ -183,9 +181,11 @@ TEST(ScreenedFeedForwardTest, ReportsTheGatesOfTheProduct) {
         std::vector<float> out[2];
         DirtySink sinks[2] = {{tokens, kUnits}, {tokens, kUnits}};
         for (const size_t screened : {0, 1}) {
-          weights.screen =
-              screened == 0 ? ScreenedMatrix() : ScreenedMatrix::Make(weights.up.weight, nullptr);
-          weights.screen_limit = {limit, limit, limit};
+          weights.screen = screened == 0 ? ScreenedMatrix()
+                                         : ScreenedMatrix::Make(weights.up.weight, nullptr,
+                                                                tokens == 7 ? ScreenedMatrix::Columns::kNone
+                                                                            : ScreenedMatrix::Columns::kAll);
+          weights.screen_limit = {limit, limit, limit, limit};
           weights.down.sparse_below = 1;
           Workspace workspace;
           const auto go_on = [] { return true; };
@@ -205,13 +205,16 @@ TEST(ScreenedFeedForwardTest, ReportsTheGatesOfTheProduct) {
   }
 }
 
-TEST(ScreenLimitTest, FallsFromOneRowOverFewToMany) {
-  const ScreenLimit limit = {0.5, 0.2, 0.1};
+TEST(ScreenLimitTest, GoesFromOneRowOverFewAndSomeToMany) {
+  const ScreenLimit limit = {0.5, 0.2, 0.1, 0.3};
   EXPECT_DOUBLE_EQ(limit.Of(1), 0.5);
   EXPECT_DOUBLE_EQ(limit.Of(2), 0.3);
   EXPECT_DOUBLE_EQ(limit.Of(4), 0.2);
   EXPECT_DOUBLE_EQ(limit.Of(8), 0.125);
-  EXPECT_NEAR(limit.Of(400), 0.1, 1e-4);
+  EXPECT_DOUBLE_EQ(limit.Of(16), 0.1);
+  EXPECT_DOUBLE_EQ(limit.Of(24), 0.2);  // half way, by the inverse
+  EXPECT_DOUBLE_EQ(limit.Of(48), 0.3);
+  EXPECT_DOUBLE_EQ(limit.Of(400), 0.3);
 }
 
 TEST(ScreenPauseTest, GrowsWithEveryFailureAndEndsWithASuccess) {
