@@ -209,6 +209,7 @@ struct ScreenedRow;
 struct ScreenedRows;
 struct CandidateTile;
 struct TileOperands;
+struct ScreenPanel;
 
 struct KernelSet {
   // "avx512", "avx2", "neon", "portable".
@@ -273,7 +274,7 @@ struct KernelSet {
   // zero.
   void (*round_row)(Precision precision, const float* x, size_t n, uint32_t* words, float* scale);
 
-  // Whether the next seven are faster than a product: the processor multiplies bytes.
+  // Whether the next eight are faster than a product: the processor multiplies bytes.
   bool fast_screen;
 
   // Rounds one row of n inputs to the bytes that `screen` reads, (n + 3) / 4 words.
@@ -286,7 +287,7 @@ struct KernelSet {
                  uint32_t* candidates, size_t stride, uint32_t* counts);
 
   // Drops of the `count` columns `chosen` those whose chain with row x, of length at most `length`, is
-  // certainly not above zero; returns how many are left, in their order.
+  // certainly not above zero; returns how many are left, in their order. This and the next read w.columns.
   size_t (*narrow)(const float* x, float length, const ScreenView& w, uint32_t* chosen, size_t count);
 
   // out[i] = what `product` with scale 1 returns of one row x and column chosen[i].
@@ -304,12 +305,18 @@ struct KernelSet {
   // anything.
   void (*tile_chains)(const TileOperands& operands, const uint16_t* candidates, size_t count, float* numbers);
 
-  // Lists those numbers of row `row` of `count` tiles side by side, tiles[t * stride], that are above zero,
-  // squared if `square`, with their columns, of which `column` is the first. Returns how many. May write
-  // kOpenListSlack entries past the last.
+  // Lists those numbers of row `row` of `count` tiles side by side, tiles[t * stride], that times `scale` are
+  // above zero: those products, squared if `square`, with their columns, of which `column` is the first.
+  // Returns how many. May write kOpenListSlack entries past the last, and read kLaneBlock entries past a
+  // row's.
   size_t (*list_tiles)(const CandidateTile* tiles, size_t stride, size_t count, size_t row,
-                       const uint16_t* candidates, const float* numbers, bool square, uint32_t column,
-                       uint32_t* index, float* value);
+                       const uint16_t* candidates, const float* numbers, float scale, bool square,
+                       uint32_t column, uint32_t* index, float* value);
+
+  // What ScreenedMatrix::Make does, of one panel of `columns` <= kScreenPanel columns that have just been
+  // made, float32 and without a bias: keys. Returns false if one of them cannot be screened, with anything in
+  // `out`.
+  bool (*screen_columns)(const float* panel, size_t inner, size_t columns, const ScreenPanel& out);
 
   // The ReLU gate of one row, in place: x[i] = x[i] > 0 ? x[i] : +0, then x[i] = x[i] * x[i] if `square`. If
   // `bits` is not null, bit i of it (least significant first, the last byte zero-padded; (n + 7) / 8 bytes)

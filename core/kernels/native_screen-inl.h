@@ -21,9 +21,9 @@
 
 namespace splineserve {
 
-constexpr size_t kScreenLanes = 16;
-constexpr size_t kScreenedTogether = 6;  // rows
-constexpr size_t kScreenVectors = kScreenPanel / kScreenLanes;
+inline constexpr size_t kScreenLanes = 16;
+inline constexpr size_t kScreenedTogether = 6;  // rows
+inline constexpr size_t kScreenVectors = kScreenPanel / kScreenLanes;
 
 // A type of its own for sums of integers, not __m512i, which GCC takes for 64-bit numbers and then stores at
 // every step.

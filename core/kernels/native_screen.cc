@@ -131,7 +131,13 @@ SPLINESERVE_SCREEN void ScreenRow(const float* x, size_t n, uint32_t* words, Scr
     const __m512 rest = _mm512_sub_ps(scaled, _mm512_cvtepi32_ps(q));
     length = _mm512_fmadd_ps(scaled, scaled, length);
     error = _mm512_fmadd_ps(rest, rest, error);
-    _mm_mask_storeu_epi8(bytes + i, lanes, _mm_add_epi8(_mm512_cvtepi32_epi8(q), offset));
+    const __m128i rounded = _mm_add_epi8(_mm512_cvtepi32_epi8(q), offset);
+    // Masked stores of bytes are microcoded on Zen 4: of 64 numbers they took half of the time.
+    if (lanes == 0xFFFF) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(bytes + i), rounded);
+    } else {
+      _mm_mask_storeu_epi8(bytes + i, lanes, rounded);
+    }
   }
   row->scale = limit / 127.0f;
   // Each lane summed n / 16 squares; and `scaled` is x / scale but for 2^-22 of its at most 127.
@@ -295,6 +301,7 @@ KernelSet WithNativeScreen(const KernelSet& set) {
     native.screen_tiles = NativeScreenTiles;
     native.tile_chains = NativeTileChains;
     native.list_tiles = NativeListTiles;
+    native.screen_columns = NativeScreenColumns;
   }
   return native;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
@@ -41,18 +42,18 @@ SPLINESERVE_SCREEN size_t ListCandidates(const uint64_t* open, size_t rows, unsi
 }
 
 // Where the weights of 32 columns lie, as one permutation reads them.
-struct Window {
+struct Weights32 {
   __m512 first, second;
 };
-SPLINESERVE_SCREEN inline Window WindowOf(const float* w) {
+SPLINESERVE_SCREEN inline Weights32 Weights32Of(const float* w) {
   return {_mm512_load_ps(w), _mm512_load_ps(w + kScreenLanes)};
 }
-SPLINESERVE_SCREEN inline __m512 Picked(const Window& w, __m512i places) {
+SPLINESERVE_SCREEN inline __m512 Picked(const Weights32& w, __m512i places) {
   return _mm512_permutex2var_ps(w.first, places, w.second);
 }
 
 template <WeightFormat kFormat>
-SPLINESERVE_SCREEN inline Window Expanded(const uint16_t* w) {
+SPLINESERVE_SCREEN inline Weights32 Expanded(const uint16_t* w) {
   const __m256i first = _mm256_load_si256(reinterpret_cast<const __m256i*>(w));
   const __m256i second = _mm256_load_si256(reinterpret_cast<const __m256i*>(w + kScreenLanes));
   if constexpr (kFormat == WeightFormat::kFloat16) {
@@ -63,9 +64,9 @@ SPLINESERVE_SCREEN inline Window Expanded(const uint16_t* w) {
   }
 }
 template <WeightFormat kFormat>
-SPLINESERVE_SCREEN inline Window WeightsAt(const void* w, size_t k) {
+SPLINESERVE_SCREEN inline Weights32 WeightsAt(const void* w, size_t k) {
   if constexpr (kFormat == WeightFormat::kFloat32) {
-    return WindowOf(static_cast<const float*>(w) + k * kScreenPanel);
+    return Weights32Of(static_cast<const float*>(w) + k * kScreenPanel);
   } else {
     return Expanded<kFormat>(static_cast<const uint16_t*>(w) + k * kScreenPanel);
   }
@@ -88,7 +89,8 @@ SPLINESERVE_SCREEN void Groups(const TileOperands& operands, const uint16_t* can
 #pragma GCC unroll 8
     for (size_t g = 0; g < G; ++g) chain[g] = _mm512_loadu_ps(numbers + g * kScreenLanes);
   } else {
-    const Window starts = {_mm512_loadu_ps(operands.starts), _mm512_loadu_ps(operands.starts + kScreenLanes)};
+    const Weights32 starts = {_mm512_loadu_ps(operands.starts),
+                              _mm512_loadu_ps(operands.starts + kScreenLanes)};
 #pragma GCC unroll 8
     for (size_t g = 0; g < G; ++g) chain[g] = Picked(starts, columns[g]);
   }
@@ -99,7 +101,7 @@ SPLINESERVE_SCREEN void Groups(const TileOperands& operands, const uint16_t* can
     __builtin_prefetch(ahead, 0, 2);
     if constexpr (kFormat == WeightFormat::kFloat32) __builtin_prefetch(ahead + kStepBytes / 4, 0, 2);
     const __m512 inputs = _mm512_load_ps(operands.x + k * kCandidateRows);
-    const Window weights = WeightsAt<kFormat>(operands.w, k);
+    const Weights32 weights = WeightsAt<kFormat>(operands.w, k);
 #pragma GCC unroll 8
     for (size_t g = 0; g < G; ++g) {
       chain[g] =
@@ -198,33 +200,97 @@ void NativeTileChains(const TileOperands& operands, const uint16_t* candidates, 
 }
 
 SPLINESERVE_SCREEN size_t NativeListTiles(const CandidateTile* tiles, size_t stride, size_t count, size_t row,
-                                          const uint16_t* candidates, const float* numbers, bool square,
-                                          uint32_t column, uint32_t* index, float* value) {
+                                          const uint16_t* candidates, const float* numbers, float scale,
+                                          bool square, uint32_t column, uint32_t* index, float* value) {
+  constexpr size_t kLanes = 8;
   size_t listed = 0;
-  const __m512i places = _mm512_set1_epi32(kCandidateColumns - 1);
+  const __m256i places = _mm256_set1_epi32(kCandidateColumns - 1);
+  const __m256 factor = _mm256_set1_ps(scale);
   for (size_t t = 0; t < count; ++t, column += kCandidateColumns) {
     const CandidateTile& tile = tiles[t * stride];
     size_t i = tile.begin + tile.row[row];
     const size_t end = tile.begin + tile.row[row + 1];
-    const __m512i first = _mm512_set1_epi32(static_cast<int32_t>(column));
-    // Most rows of a tile have some candidates and few more than 16: no branch asks whether there are any.
+    const __m256i first = _mm256_set1_epi32(static_cast<int32_t>(column));
+    // Most rows of a tile have some candidates and few more than 8: no branch asks whether there are any.
     do {
-      const size_t left = end - i;
-      const auto lanes = static_cast<__mmask16>(left < kScreenLanes ? (1u << left) - 1 : 0xFFFF);
-      const __m512 number = _mm512_loadu_ps(numbers + i);
-      const __mmask16 open = _mm512_mask_cmp_ps_mask(lanes, number, _mm512_setzero_ps(), _CMP_GT_OQ);
-      const __m512i candidate =
-          _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(candidates + i)));
-      const __m512i columns = _mm512_add_epi32(_mm512_and_si512(candidate, places), first);
-      const __m512 kept = square ? _mm512_mul_ps(number, number) : number;
+      const auto lanes = static_cast<__mmask8>((1u << std::min(end - i, kLanes)) - 1);
+      const __m256 number = _mm256_mul_ps(factor, _mm256_loadu_ps(numbers + i));
+      const __mmask8 open = _mm256_mask_cmp_ps_mask(lanes, number, _mm256_setzero_ps(), _CMP_GT_OQ);
+      const __m256i candidate =
+          _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(candidates + i)));
+      const __m256i columns = _mm256_add_epi32(_mm256_and_si256(candidate, places), first);
+      const __m256 kept = square ? _mm256_mul_ps(number, number) : number;
       // Compressed in a register, then stored: compressing stores are microcoded on Zen 4.
-      _mm512_storeu_si512(index + listed, _mm512_maskz_compress_epi32(open, columns));
-      _mm512_storeu_ps(value + listed, _mm512_maskz_compress_ps(open, kept));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(index + listed),
+                          _mm256_maskz_compress_epi32(open, columns));
+      _mm256_storeu_ps(value + listed, _mm256_maskz_compress_ps(open, kept));
       listed += static_cast<size_t>(std::popcount(static_cast<unsigned>(open)));
-      i += kScreenLanes;
+      i += kLanes;
     } while (i < end);
   }
   return listed;
+}
+
+SPLINESERVE_SCREEN bool NativeScreenColumns(const float* panel, size_t inner, size_t columns,
+                                            const ScreenPanel& out) {
+  const size_t inner_words = (inner + 3) / 4;
+  const __m512 most = _mm512_set1_ps(127.0f), least = _mm512_set1_ps(-127.0f);
+  const __m512i byte = _mm512_set1_epi32(0xFF), magnitude = _mm512_set1_epi32(0x7FFFFFFF);
+  const auto count = static_cast<float>(inner);
+  // As in ScreenRow, but each lane sums `inner` squares.
+  const __m512 slack = _mm512_set1_ps(1 + (count + 64) * 0x1p-23f);
+  const __m512 rounding = _mm512_set1_ps((2 * count + 32) * 0x1p-23f);
+  const __m512 inexact = _mm512_set1_ps(std::sqrt(count) * 4.1e-5f), raise = _mm512_set1_ps(1 + 1e-5f);
+  for (size_t v = 0; v < kScreenVectors; ++v) {
+    const float* const w = panel + v * kScreenLanes;
+    const size_t left = columns - std::min(columns, v * kScreenLanes);
+    const auto lanes = static_cast<__mmask16>(left < kScreenLanes ? (1u << left) - 1 : 0xFFFF);
+    __m512i largest = _mm512_setzero_si512();
+    for (size_t k = 0; k < inner; ++k) {
+      const __m512i bits = _mm512_maskz_loadu_epi32(lanes, w + k * kScreenPanel);
+      largest = _mm512_max_epi32(largest, _mm512_and_si512(bits, magnitude));
+    }
+    // As integers, NaN is larger than all numbers. Zeros are columns like others.
+    const auto nonzero = _mm512_test_epi32_mask(largest, largest);
+    const auto small = _mm512_mask_cmplt_epi32_mask(
+        nonzero, largest, _mm512_set1_epi32(std::bit_cast<int32_t>(kLeastScreened)));
+    const auto large =
+        _mm512_cmpgt_epi32_mask(largest, _mm512_set1_epi32(std::bit_cast<int32_t>(kMostScreened)));
+    if ((small | large) != 0) return false;
+    const __m512 limit = _mm512_castsi512_ps(largest);
+    const __m512 inverse = _mm512_maskz_div_ps(nonzero, most, limit);
+    const __m512 scale = _mm512_div_ps(limit, most);
+    __m512 length = _mm512_setzero_ps(), error = _mm512_setzero_ps();
+    __m512i sum = _mm512_setzero_si512();
+    for (size_t word = 0; word < inner_words; ++word) {
+      __m512i bytes = _mm512_setzero_si512();
+      for (size_t k = 4 * word; k < std::min(inner, 4 * word + 4); ++k) {
+        const __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(lanes, w + k * kScreenPanel), inverse);
+        const __m512i q = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(scaled, least), most));
+        const __m512 rest = _mm512_sub_ps(scaled, _mm512_cvtepi32_ps(q));
+        length = _mm512_fmadd_ps(scaled, scaled, length);
+        error = _mm512_fmadd_ps(rest, rest, error);
+        sum = _mm512_add_epi32(sum, q);
+        const __m512i shift = _mm512_set1_epi32(static_cast<int32_t>(8 * (k % 4)));
+        bytes = _mm512_or_si512(bytes, _mm512_sllv_epi32(_mm512_and_si512(q, byte), shift));
+      }
+      _mm512_storeu_si512(out.words + word * kScreenPanel + v * kScreenLanes, bytes);
+    }
+    // At least |w| and |e_w|; |s_w q_w| is at most their sum.
+    const __m512 exact = _mm512_mul_ps(_mm512_mul_ps(scale, _mm512_sqrt_ps(length)), slack);
+    const __m512 rest =
+        _mm512_mul_ps(_mm512_mul_ps(scale, _mm512_add_ps(_mm512_sqrt_ps(error), inexact)), slack);
+    const __m512 rounded = _mm512_mul_ps(_mm512_add_ps(exact, rest), raise);
+    const __m512 errors = _mm512_fmadd_ps(rounding, _mm512_add_ps(exact, rounded), rest);
+    const size_t n = v * kScreenLanes;
+    _mm512_storeu_si512(out.sums + n, sum);
+    _mm512_storeu_ps(out.scales + n, scale);
+    _mm512_storeu_ps(out.errors + n, _mm512_mul_ps(errors, raise));
+    _mm512_storeu_ps(out.lengths + n, rounded);
+    _mm512_storeu_ps(out.biases + n,
+                     _mm512_mask_blend_ps(lanes, _mm512_set1_ps(-1.0f), _mm512_set1_ps(kZeroBias)));
+  }
+  return true;
 }
 
 }  // namespace splineserve

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <utility>
+#include <vector>
 
 namespace splineserve {
 namespace {
@@ -14,6 +15,7 @@ constexpr float kLeastWeight = kLeastScreened, kMostWeight = kMostScreened;
 constexpr double kMostBias = 1e37;
 // What underflows of a chain and of the bound, at most, many times over.
 constexpr double kUnderflow = 1e-33;
+static_assert(kZeroBias > kUnderflow);
 constexpr double kUnit = 0x1p-23;
 
 size_t RoundUp(size_t n, size_t to) { return (n + to - 1) / to * to; }
@@ -32,7 +34,12 @@ struct Column {
 // Bytes of one column to `words`, `step` words apart, which hold zeros. False if it cannot be screened.
 bool RoundColumn(const float* w, size_t inner, uint32_t* words, size_t step, Column& column) {
   float largest = 0;
-  for (size_t k = 0; k < inner; ++k) largest = std::max(largest, std::abs(w[k]));
+  bool numbers = true;
+  for (size_t k = 0; k < inner; ++k) {
+    largest = std::max(largest, std::abs(w[k]));
+    numbers = numbers && w[k] == w[k];
+  }
+  if (!numbers) return false;
   if (largest == 0) return true;
   if (!(largest >= kLeastWeight && largest <= kMostWeight)) return false;
   column.scale = largest / 127.0f;
@@ -182,8 +189,8 @@ size_t PlainScreenTiles(const ScreenedRows& x, size_t rows, const ScreenView& w,
     for (size_t r = 0; r < kCandidateRows; ++r) {
       tile->row[r] = static_cast<uint16_t>(end - tile->begin);
       for (size_t c = 0; r < rows && c < kCandidateColumns && first + c < w.outer; ++c) {
-        if (MayBeOpen(x, r, w, first + c))
-          candidates[end++] = static_cast<uint16_t>(r * kCandidateColumns + c);
+        if (!MayBeOpen(x, r, w, first + c)) continue;
+        candidates[end++] = static_cast<uint16_t>(r * kCandidateColumns + c);
       }
     }
     tile->row[kCandidateRows] = static_cast<uint16_t>(end - tile->begin);
@@ -206,18 +213,38 @@ void PlainTileChains(const TileOperands& operands, const uint16_t* candidates, s
 }
 
 size_t PlainListTiles(const CandidateTile* tiles, size_t stride, size_t count, size_t row,
-                      const uint16_t* candidates, const float* numbers, bool square, uint32_t column,
-                      uint32_t* index, float* value) {
+                      const uint16_t* candidates, const float* numbers, float scale, bool square,
+                      uint32_t column, uint32_t* index, float* value) {
   size_t open = 0;
   for (size_t t = 0; t < count; ++t, column += kCandidateColumns) {
     const CandidateTile& tile = tiles[t * stride];
     for (size_t i = tile.begin + tile.row[row]; i < tile.begin + tile.row[row + 1]; ++i) {
-      if (!(numbers[i] > 0)) continue;
+      const float number = scale * numbers[i];
+      if (!(number > 0)) continue;
       index[open] = column + candidates[i] % kCandidateColumns;
-      value[open++] = square ? numbers[i] * numbers[i] : numbers[i];
+      value[open++] = square ? number * number : number;
     }
   }
   return open;
+}
+
+bool PlainScreenColumns(const float* panel, size_t inner, size_t columns, const ScreenPanel& out) {
+  const size_t inner_words = (inner + 3) / 4;
+  std::fill_n(out.words, inner_words * kScreenPanel, 0u);
+  std::vector<float> w(inner);
+  for (size_t n = 0; n < kScreenPanel; ++n) {
+    Column column;
+    if (n < columns) {
+      for (size_t k = 0; k < inner; ++k) w[k] = panel[k * kScreenPanel + n];
+      if (!RoundColumn(w.data(), inner, out.words + n, kScreenPanel, column)) return false;
+    }
+    out.sums[n] = column.sum;
+    out.scales[n] = column.scale;
+    out.errors[n] = column.error;
+    out.lengths[n] = column.length;
+    out.biases[n] = n < columns ? kZeroBias : -1.0f;
+  }
+  return true;
 }
 
 size_t PlainNarrow(const float* x, float length, const ScreenView& w, uint32_t* chosen, size_t count) {

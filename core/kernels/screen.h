@@ -111,6 +111,15 @@ struct TileOperands {
   const void* ahead = nullptr;    // weights to fetch meanwhile, laid out like those at w; null: none
 };
 
+// Where what ScreenView says of one panel is written: kScreenPanel numbers each, and the words.
+struct ScreenPanel {
+  uint32_t* words;
+  int32_t* sums;
+  float *scales, *errors, *lengths, *biases;
+};
+// What is added to a bias of zero.
+inline constexpr float kZeroBias = 1.01e-33f;
+
 // Memory for screening one matrix: a quarter of float32, and float32 again with columns. Immutable once made;
 // thread-safe.
 class ScreenedMatrix {
@@ -143,8 +152,9 @@ size_t PlainScreenTiles(const ScreenedRows& x, size_t rows, const ScreenView& w,
                         uint16_t* candidates, size_t begin, CandidateTile* left, CandidateTile* right);
 void PlainTileChains(const TileOperands& operands, const uint16_t* candidates, size_t count, float* numbers);
 size_t PlainListTiles(const CandidateTile* tiles, size_t stride, size_t count, size_t row,
-                      const uint16_t* candidates, const float* numbers, bool square, uint32_t column,
-                      uint32_t* index, float* value);
+                      const uint16_t* candidates, const float* numbers, float scale, bool square,
+                      uint32_t column, uint32_t* index, float* value);
+bool PlainScreenColumns(const float* panel, size_t inner, size_t columns, const ScreenPanel& out);
 void PlainChosenProduct(const float* x, const ScreenView& w, const float* bias, const uint32_t* chosen,
                         size_t count, float* out);
 

@@ -58,6 +58,7 @@ const KernelSet& Table() {
                                        PlainScreenTiles,
                                        PlainTileChains,
                                        PlainListTiles,
+                                       PlainScreenColumns,
                                        Gate,
                                        AllFinite,
                                        Add,

@@ -92,6 +92,9 @@ void ReserveScratch(Evaluation& evaluation, const AttentionStage& stage,
     std::vector<double>& open_scores = evaluation.workspace.worker(i).open_scores;
     const size_t needed = ExpectationOf(evaluation.config, stage, heads);
     if (gated && open_scores.size() < needed) open_scores.resize(needed, OpenRows::kUnknown);
+    std::vector<ScreenPause>& screens = evaluation.workspace.worker(i).score_screens;
+    if (gated && screens.size() < needed) screens.resize(needed);
+    evaluation.workspace.worker(i).key_screen.Forget();
   }
   size_t most_rows = 0, most_scores = 0;
   for (size_t s = 0; s < keys.size(); ++s) {
@@ -111,6 +114,9 @@ void ReserveScratch(Evaluation& evaluation, const AttentionStage& stage,
       scratch.widths.reserve(rows);
       scratch.bits.reserve(rows);
       scratch.open.Reserve(rows, columns);
+      if (stage.weights->screen_limit <= 0 || stage.causal) continue;
+      scratch.key_screen.Reserve(evaluation.config.head_dim, columns);
+      scratch.screened_tiles.Reserve(rows, evaluation.config.head_dim, columns);
     }
   }
 }

@@ -24,6 +24,7 @@
 #include "core/model/distinct_rows.h"
 #include "core/model/frozen_gates.h"
 #include "core/model/gate_sink.h"
+#include "core/model/key_screen.h"
 #include "core/model/key_value_cache.h"
 #include "core/model/open_rows.h"
 #include "core/model/screened_input.h"
@@ -97,12 +98,14 @@ class Workspace {
     ScreenedInput screened_input;
     ScreenedUnits screened;
     ScreenedTiles screened_tiles;
+    KeyScreen key_screen;
     // The share of open gates of the scores that this worker saw last of each head (HeadBlock): the next will
     // be like them. Those of another head need not be.
     std::vector<double> open_scores;
-    AlignedBuffer<float> arguments;   // of one row of frozen gates
-    AlignedBuffer<float> token_keys;  // keys and values of a short sequence
-    AlignedBuffer<float> unpacked;    // keys and values of one head, of a chunk of token blocks
+    std::vector<ScreenPause> score_screens;  // of the same
+    AlignedBuffer<float> arguments;          // of one row of frozen gates
+    AlignedBuffer<float> token_keys;         // keys and values of a short sequence
+    AlignedBuffer<float> unpacked;           // keys and values of one head, of a chunk of token blocks
   };
   Worker& worker(size_t i) { return workers_[i]; }
   void EnsureWorkers(size_t count) {

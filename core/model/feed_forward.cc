@@ -22,6 +22,10 @@ size_t RowsPerTask(size_t units) {
   return std::max(rows, rows * (2048 + kBeside) / (units + kBeside) / 6 * 6);
 }
 
+// Fewer rows than this for each thread, and the threads share the columns of both maps instead: a tile of 6
+// rows must not be split.
+constexpr size_t kMinRowsPerThread = 12;
+
 // The share of open units below which, where it is expected, `up` lists them at once: then they need not go
 // through the caches to be listed. Of few rows, which only one thread alone takes block by block, they are in
 // the first-level cache, and lists always pay. On a Zen 4, 128 tokens of d = 512, 10 % open, take 1/1.01 of

@@ -11,6 +11,8 @@ namespace {
 
 // Fewer keys than this are not worth a list: 16 multiply-adds of a 64-column panel take as long as making it.
 constexpr size_t kMinListedKeys = 32;
+// Fewer rows leave vectors of candidates half empty, and fewer keys are not worth a screen.
+constexpr size_t kLeastScreenedRows = 12, kLeastScreenedKeys = 128;
 
 // One block of query rows of one head. Walks the chunks of keys and values in ascending order; every chain
 // over values goes on from chunk to chunk. Stateless but for the worker's scratch.
@@ -99,6 +101,14 @@ class HeadBlock {
 
   // Weights ReLU(scale q . k).
   void Gated(MatrixView<const float> queries, MatrixView<float> out, Workspace::Worker& scratch) {
+    if (MayScreen(scratch)) {
+      ScreenPause& pause = scratch.score_screens[ExpectationOf(config_, stage_, task_.head)];
+      if (pause.Try()) {
+        const bool found = Screened(queries, out, scratch);
+        pause.Report(found);
+        if (found) return;
+      }
+    }
     GateSink* const sink = evaluation_.gates;
     const bool margins = evaluation_.WantsMargin(task_.sequence);
     BeginGates(scratch);
@@ -126,6 +136,50 @@ class HeadBlock {
       if (!gates.finite) evaluation_.Fail(task_.sequence, Position(r), ScoreName(stage_.site), stage_.layer);
       if (sink != nullptr && scratch.bits[r] != nullptr) sink->Record(Group(r), gates);
     }
+  }
+
+  // Margins need every score; and all rows see all keys, which lie in panels as screens are made of.
+  bool MayScreen(const Workspace::Worker& scratch) const {
+    const double limit = stage_.weights->screen_limit;
+    if (limit <= 0 || stage_.causal || evaluation_.WantsMargin(task_.sequence) || keys_.chunks() != 1)
+      return false;
+    const KeyValueView& chunk = keys_.chunk(0);
+    if (chunk.layout != KeyValueLayout::kPanels || chunk.key_width != kScreenPanel) return false;
+    if (limit < 1 && (task_.rows < kLeastScreenedRows || keys_.length() < kLeastScreenedKeys)) return false;
+    return scratch.open_scores[ExpectationOf(config_, stage_, task_.head)] <= limit &&
+           OpenRows::Fits(task_.rows, keys_.length());
+  }
+
+  // The same as Gated, if screening finds few enough candidates. No score of rows and keys that can be
+  // screened overflows.
+  bool Screened(MatrixView<const float> queries, MatrixView<float> out, Workspace::Worker& scratch) {
+    const KernelSet& kernels = evaluation_.kernels;
+    const KeyValueView& chunk = keys_.chunk(0);
+    const size_t keys = keys_.length();
+    const PackedView packed = chunk.Keys(stage_.stored_layer, task_.head, keys);
+    const ScreenView* const screen = scratch.key_screen.Of(kernels, task_.sequence, task_.head, packed);
+    if (screen == nullptr) return false;
+    scratch.screened_input.Prepare(queries);
+    for (size_t r = 0; r < task_.rows; ++r) scratch.screened_input.Round(kernels, r);
+    if (!scratch.screened_input.screenable()) return false;
+    const bool square = config_.attention_activation == AttentionActivation::kRelu2;
+    double& open_scores = scratch.open_scores[ExpectationOf(config_, stage_, task_.head)];
+    if (!scratch.screened_tiles.Find(kernels, *screen, packed, config_.attention_scale, square,
+                                     scratch.screened_input, stage_.weights->screen_limit, open_scores,
+                                     scratch.open)) {
+      return false;
+    }
+    open_scores = static_cast<double>(scratch.screened_tiles.open()) / static_cast<double>(task_.rows * keys);
+    for (size_t r = 0; evaluation_.gates != nullptr && r < task_.rows; ++r) {
+      uint8_t* const bits = evaluation_.gates->Bits(Group(r));
+      if (bits == nullptr) continue;
+      std::fill_n(bits, (keys + 7) / 8, uint8_t{0});
+      GateRow gates;
+      gates.open = scratch.open.MarkOpen(r, bits);
+      evaluation_.gates->Record(Group(r), gates);
+    }
+    scratch.open.Multiply(kernels, chunk.Values(stage_.stored_layer, task_.head, keys), nullptr, out);
+    return true;
   }
 
   // For the first chunk: how much of it each row sees (the rest weighs zero: fma(0, v, acc) = acc) and where

@@ -14,7 +14,7 @@ namespace splineserve {
 // rows against 2,048 keys are 0.3 MB, and lists made of them as much again, which leaves half of a
 // second-level cache of 1 MiB. Listed by their product, 10 % open, they are 60 KB, but with 72 and 144 rows
 // 2,048 tokens of d = 512 took as long (Emerald Rapids and Zen 4).
-inline constexpr size_t kQueryBlock = 36;
+inline constexpr size_t kQueryBlock = 48;
 
 // Where a worker remembers the share of open scores of one head of one attention; of head `heads`, one past
 // the last such place of the layer.

@@ -1,5 +1,5 @@
-// The open units of a feed-forward network, for many rows, found by screening (core/kernels/screen.h).
-// ScreenedUnits does the same for few.
+// The open units of a feed-forward network, for many rows, or the open scores of queries, found by screening
+// (core/kernels/screen.h). ScreenedUnits does the same for the units of few rows.
 #ifndef SPLINESERVE_CORE_MODEL_SCREENED_TILES_H_
 #define SPLINESERVE_CORE_MODEL_SCREENED_TILES_H_
 
@@ -20,26 +20,29 @@ class ScreenedTiles {
   // Whether the weights lie as tiles need them: in panels of that width.
   static bool CanScreen(const PackedView& w) { return w.panel_width == kScreenPanel; }
 
-  // Lists the open units of every row of x, which must be screenable, in `open`, squared if `square`: exactly
-  // the units that the product of x, w and the bias that `screen` was made with opens. Returns false, with
-  // nothing to be used, if more than `limit` of all units are candidates.
-  bool Find(const KernelSet& kernels, const ScreenView& screen, const PackedView& w, bool square,
-            const ScreenedInput& x, double limit, OpenRows& open);
-  // Of all rows, of the last Find.
+  // Lists those of scale * (the product of x, w and the bias that `screen` was made with) that are above
+  // zero, of every row of x, which must be screenable, in `open`: exactly those, squared if `square`. scale >
+  // 0. Returns false, with nothing to be used, if more than `limit` of all numbers are candidates.
+  bool Find(const KernelSet& kernels, const ScreenView& screen, const PackedView& w, float scale, bool square,
+            const ScreenedInput& x, double limit, double expected, OpenRows& open);
+  // Makes room for the same, so that Find need not.
+  void Reserve(size_t rows, size_t inner, size_t outer);
+  // Of all rows, of the last Find: all of them if it returned true.
   size_t candidates() const { return all_; }
+  size_t open() const { return listed_; }
 
  private:
   // The candidates, unless they are too many.
   bool Screen(const KernelSet& kernels, const ScreenView& screen, const ScreenedInput& x, double limit);
-  // The numbers of those in kCandidateColumns columns.
-  void Compute(const KernelSet& kernels, const ScreenView& screen, const PackedView& w, size_t columns);
+  // The numbers of those in one window of kCandidateColumns columns.
+  void Compute(const KernelSet& kernels, const ScreenView& screen, const PackedView& w, size_t window);
   void Transpose(const KernelSet& kernels, MatrixView<const float> x);
 
   // The rows come in blocks of nearly equal size, at most kCandidateRows.
   size_t FirstRow(size_t block) const { return rows_ * block / blocks_; }
 
   size_t rows_ = 0, blocks_ = 0;
-  size_t all_ = 0;
+  size_t all_ = 0, listed_ = 0;
   size_t used_ = 0;  // entries
   AlignedBuffer<float> transposed_;
   AlignedBuffer<CandidateTile> tiles_;  // those of kCandidateColumns columns after those of others

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 namespace splineserve {
+
 bool ScreenedUnits::Find(const KernelSet& kernels, const ScreenView& w, const ScreenRange& range,
                          const float* bias, bool square, const ScreenedInput& x, double limit,
                          const RowListRoom& lists) {

@@ -1,6 +1,6 @@
-// The open units of a feed-forward network, found by screening (core/kernels/screen.h): only units that may
-// be open are computed, so that closed gates cost a quarter of their product, or, where float32 weights come
-// from memory, a quarter of the time to read them.
+// The open units of a feed-forward network, for few rows, found by screening (core/kernels/screen.h): only
+// units that may be open are computed, so that closed gates cost a quarter of their product, or, where
+// float32 weights come from memory, a quarter of the time to read them.
 #ifndef SPLINESERVE_CORE_MODEL_SCREENED_UNITS_H_
 #define SPLINESERVE_CORE_MODEL_SCREENED_UNITS_H_
 
@@ -20,7 +20,7 @@ namespace splineserve {
 // costs what it saves.
 inline constexpr size_t kNarrowed = 192;
 
-// What screening finds in such a block. Allocates only to grow; not thread-safe.
+// What screening finds in a block of rows. Allocates only to grow; not thread-safe.
 class ScreenedUnits {
  public:
   // Lists the open units of `range` of every row of x, which must be screenable: count(r) of them, their

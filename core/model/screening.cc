@@ -11,7 +11,9 @@
 
 #include "core/base/cpu_cache.h"
 #include "core/kernels/screen.h"
+#include "core/model/head_block.h"
 #include "core/model/keep_fastest.h"
+#include "core/model/key_screen.h"
 #include "core/model/open_rows.h"
 #include "core/model/screened_tiles.h"
 #include "core/model/screened_units.h"
@@ -19,13 +21,15 @@
 namespace splineserve {
 namespace {
 
-constexpr int kTurns = 4;
-// Weights of so many bytes come from memory anew in every evaluation. Screening in tiles reads a quarter more
-// of them: of few rows, which are as fast as the memory, it then takes longer than the product, whatever is
+constexpr int kLeastTurns = 4, kMostTurns = 40;
+constexpr double kLeastSeconds = 1e-3;  // of products
+// `up` maps of so many bytes, and the others of their layers, come from memory anew in every evaluation: a
+// core of a shared machine has a few megabytes of the last cache. Screening in tiles reads a quarter more of
+// them: of few rows, which are as fast as the memory, it then takes longer than the product, whatever is
 // measured with one layer (16 tokens of d = 512, 3 % of the units open: 1.1 times as long).
 constexpr size_t kStreamed = size_t{8} << 20;
 // Screening must win by so much of the product's time, for measurements are not exact.
-constexpr double kMargin = 0.9;
+constexpr double kMargin = 0.95;
 // Above this nobody would gain much, and a disturbed measurement could say anything.
 constexpr double kMost = 0.6;
 // Of gates that open one time in twenty, and in ten: their thresholds in standard deviations. Tiles pay up to
@@ -64,7 +68,7 @@ double MeasureLimit(const KernelSet& kernels, const PackedView& packed, const Tr
   AlignedBuffer<float> out(rows * packed.outer);
   double product = 1e9, screening = 1e9, all = 1e9;
   size_t candidates = 0;
-  for (int i = 0; i < kTurns; ++i) {
+  for (int i = 0; i < kLeastTurns || (i < kMostTurns && i * product < kLeastSeconds); ++i) {
     KeepFastest(product, [&] {
       kernels.product(trial.x.data(), packed.inner, rows, packed, nullptr, 1.0f, out.data(), packed.outer);
     });
@@ -102,9 +106,43 @@ double MeasureTiles(const KernelSet& kernels, const PackedView& packed, const Sc
   return MeasureLimit(kernels, packed, trial, rows, [&](const ScreenView& view) {
     input.Prepare({trial.x.data(), rows, screen.inner});
     for (size_t r = 0; r < rows; ++r) input.Round(kernels, r);
-    tiles.Find(kernels, view, packed, false, input, 1, open);
+    tiles.Find(kernels, view, packed, 1.0f, false, input, 1, OpenRows::kUnknown, open);
     return tiles.candidates();
   });
+}
+
+// The same of scores, of a block of queries and keys of `head_dim` numbers.
+double MeasureScores(const KernelSet& kernels, size_t head_dim) {
+  constexpr size_t kKeys = 512;
+  std::vector<float> numbers(kKeys * head_dim);
+  uint32_t random = 2;
+  for (float& number : numbers) {
+    random = random * 1664525u + 1013904223u;
+    number = static_cast<float>(static_cast<int32_t>(random)) * 0x1p-31f;
+  }
+  const PackedMatrix keys = PackedMatrix::FromRows({numbers.data(), kKeys, head_dim});
+  KeyScreen screen;
+  const ScreenView* const view = screen.Of(kernels, 0, 0, keys.view());
+  return view == nullptr ? 0 : MeasureTiles(kernels, keys.view(), *view, kQueryBlock);
+}
+
+// Whether scores of this model never overflow where rows and keys can be screened, and have their gates open
+// where they are above zero.
+bool CanScreenScores(const ModelConfig& config) {
+  return IsGated(config.attention_activation) && config.head_dim <= kLongestScreened &&
+         config.attention_scale > 0 && config.attention_scale <= kMostScreened;
+}
+
+void AddScoreScreens(const KernelSet* kernels, bool always, ModelWeights& weights) {
+  if (!CanScreenScores(weights.config)) return;
+  const double limit = always ? 1 : MeasureScores(*kernels, weights.config.head_dim);
+  for (std::optional<StackWeights>* stack : {&weights.decoder, &weights.encoder}) {
+    if (!stack->has_value()) continue;
+    for (LayerWeights& layer : (*stack)->layers) {
+      layer.self_attention.screen_limit = limit;
+      if (layer.cross_attention.has_value()) layer.cross_attention->screen_limit = limit;
+    }
+  }
 }
 
 struct Layer {
@@ -148,27 +186,31 @@ ScreenLimit MeasureLimits(const KernelSet& kernels, const FeedForwardWeights& ne
   if (network.screen.empty()) return {};
   const PackedView packed = network.up.weight.view();
   const ScreenView& screen = network.screen.view();
-  return {MeasureRows(kernels, packed, screen, 1),
-          MeasureRows(kernels, packed, screen, ScreenLimit::kFewRows),
-          MeasureTiles(kernels, packed, screen, ScreenLimit::kSomeRows),
-          MeasureTiles(kernels, packed, screen, ScreenLimit::kManyRows)};
+  ScreenLimit limit;
+  limit.rows = {MeasureRows(kernels, packed, screen, 1),
+                MeasureRows(kernels, packed, screen, ScreenLimit::kFewRows),
+                MeasureRows(kernels, packed, screen, ScreenLimit::kSomeRows)};
+  limit.tiles = {MeasureTiles(kernels, packed, screen, ScreenLimit::kSomeRows),
+                 MeasureTiles(kernels, packed, screen, ScreenLimit::kManyRows)};
+  return limit;
 }
 
 }  // namespace
 
 void AddScreens(const KernelSet* kernels, ThreadPool* pool, const ScreenOptions& options,
                 ModelWeights& weights) {
+  if (!options.always && (kernels == nullptr || !kernels->fast_screen || options.bytes == 0)) return;
+  AddScoreScreens(kernels, options.always, weights);
   const HiddenAct act = weights.config.hidden_act;
   if (act != HiddenAct::kRelu && act != HiddenAct::kRelu2) return;
-  if (!options.always && (kernels == nullptr || !kernels->fast_screen)) return;
   // By shape and format: all layers share one measurement, of the first.
   std::map<std::tuple<size_t, size_t, WeightFormat, ScreenedMatrix::Columns>, ScreenLimit> measured;
   std::vector<Layer> others;
-  size_t used = 0, streamed = 0;
+  size_t used = 0, up_bytes = 0;
   const std::vector<Layer> layers = LayersOf(weights, options.always);
-  for (const Layer& layer : layers) streamed += layer.weights->up.weight.bytes();
+  for (const Layer& layer : layers) up_bytes += layer.weights->up.weight.bytes();
   for (const Layer& layer : layers) {
-    if (used + layer.bytes > options.bytes) break;
+    if (used + layer.bytes > options.bytes) continue;
     FeedForwardWeights& network = *layer.weights;
     const PackedView packed = network.up.weight.view();
     const auto [found, inserted] =
@@ -176,8 +218,8 @@ void AddScreens(const KernelSet* kernels, ThreadPool* pool, const ScreenOptions&
     ScreenLimit& limit = found->second;
     if (inserted) {
       MakeScreen(layer);
-      limit = options.always ? ScreenLimit{1, 1, 1, 1} : MeasureLimits(*kernels, network);
-      if (streamed >= kStreamed && !options.always) limit.some_rows = 0;
+      limit = options.always ? ScreenLimit{{1, 1, 1}, {1, 1}} : MeasureLimits(*kernels, network);
+      if (up_bytes >= kStreamed && !options.always) limit.tiles.some = 0;
       if (!limit.pays()) network.screen = ScreenedMatrix();
     } else if (limit.pays()) {
       others.push_back(layer);

@@ -1,4 +1,4 @@
-// Which feed-forward networks of a model are screened, and up to how many candidates that pays.
+// Which feed-forward networks and scores of a model are screened, and up to how many candidates that pays.
 #ifndef SPLINESERVE_CORE_MODEL_SCREENING_H_
 #define SPLINESERVE_CORE_MODEL_SCREENING_H_
 
@@ -11,8 +11,9 @@
 namespace splineserve {
 
 // Memory that screening may take beside weights of so many bytes: within the fourth of the weights and 40 MB
-// that a server may occupy beyond its files, the rest of which belongs to requests. All layers of a model
-// need up to 0.42 of its weights, so that only models above some 34 MB are bounded by it.
+// that a server may occupy beyond its files, the rest of which belongs to requests. All layers of a decoder
+// need up to 0.42 of its weights, so that only decoders above some 34 MB are bounded by it; those of an
+// encoder, whose weights need not lie column by column, 0.08.
 constexpr size_t DefaultScreenBytes(size_t weight_bytes) { return weight_bytes * 3 / 16 + (size_t{8} << 20); }
 
 struct ScreenOptions {
@@ -20,12 +21,12 @@ struct ScreenOptions {
   bool always = false;  // of every network whether it pays or not, up to any share of candidates: for tests
 };
 
-// Makes screens of the feed-forward networks behind gates, first of a decoder, one token of which reads all
-// its weights, layer by layer until one does not fit, then of encoders those that fit the second-level cache.
-// None where `kernels` (null: unknown) would gain nothing, which it measures for each shape: that takes as
-// long as some twelve evaluations of the layer with 36 tokens on this thread, making them some 2 ns a weight,
-// spread over `pool` (null: this thread). Results do not change. After LowerPrecision. Without memory for a
-// screen the layer goes without.
+// Makes screens of the feed-forward networks behind gates that fit: of decoders, one token of which reads all
+// its weights, with columns for few rows; of encoders, unless their layers fit the second-level cache,
+// without. None where `kernels` (null: unknown) would gain nothing, which it measures for each shape: that
+// takes as long as some twelve evaluations of the layer with 80 tokens on this thread, making them some 2 ns
+// a weight, spread over `pool` (null: this thread). Says, too, up to what share of candidates scores are
+// screened. Results do not change. After LowerPrecision. Without memory for a screen the layer goes without.
 void AddScreens(const KernelSet* kernels, ThreadPool* pool, const ScreenOptions& options,
                 ModelWeights& weights);
 

@@ -11,21 +11,22 @@ UnitScreen::UnitScreen(Evaluation& evaluation, const FeedForwardWeights& weights
 // Margins need every number, and frozen gates others than the open ones.
 bool UnitScreen::MayScreen(bool gated) const {
   if (weights_.screen.empty() || !gated || evaluation_.frozen != nullptr) return false;
-  if (evaluation_.WantsMargins() || weights_.screen_limit.Of(x_.rows) <= 0) return false;
+  const ScreenLimit& limit = weights_.screen_limit;
+  if (evaluation_.WantsMargins() || std::max(limit.OfRows(x_.rows), limit.OfTiles(x_.rows)) <= 0)
+    return false;
   return Pause().Try();
 }
 
 ScreenPause& UnitScreen::Pause() const {
-  return x_.rows < kMinRowsPerThread ? memory_.few_rows : memory_.many_rows;
+  return x_.rows < ScreenLimit::kSomeRows ? memory_.few_rows : memory_.many_rows;
 }
 
 void UnitScreen::Remember() const {
-  if (screens_) Pause().Report(found_ >= failed_);
+  if (found_ + failed_ > 0) Pause().Report(found_ >= failed_);
 }
 
-// Lists of more open units than `down` takes make it slower.
-double UnitScreen::Limit(size_t rows) const {
-  return std::min(weights_.screen_limit.Of(rows), weights_.down.sparse_below);
+bool UnitScreen::InTiles(size_t rows) const {
+  return weights_.screen_limit.OfTiles(rows) > 0 && ScreenedTiles::CanScreen(weights_.up.weight.view());
 }
 
 bool UnitScreen::Tried(bool found) {
@@ -33,26 +34,29 @@ bool UnitScreen::Tried(bool found) {
   return found;
 }
 
+// Lists of more open units than `down` takes make it slower: neither limit is above that.
 bool UnitScreen::Find(const ScreenRange& range, const ScreenedInput& input, Workspace::Worker& scratch) {
   if (failed_ > found_ || !input.screenable()) return false;
   const ScreenView& screen = weights_.screen.view();
   const size_t rows = input.x().rows;
+  const double limit = std::min(weights_.screen_limit.OfRows(rows), weights_.down.sparse_below);
   return Tried(scratch.screened.Find(evaluation_.kernels, screen, range, weights_.up.bias_or_null(),
-                                     evaluation_.config.hidden_act == HiddenAct::kRelu2, input, Limit(rows),
+                                     evaluation_.config.hidden_act == HiddenAct::kRelu2, input, limit,
                                      scratch.open.ListedByCaller(rows, screen.outer)));
 }
 
 bool UnitScreen::FindInTiles(const ScreenedInput& input, Workspace::Worker& scratch) {
   if (!input.screenable()) return false;
+  const double limit = std::min(weights_.screen_limit.OfTiles(input.x().rows), weights_.down.sparse_below);
   return Tried(scratch.screened_tiles.Find(
-      evaluation_.kernels, weights_.screen.view(), weights_.up.weight.view(),
-      evaluation_.config.hidden_act == HiddenAct::kRelu2, input, Limit(input.x().rows), scratch.open));
+      evaluation_.kernels, weights_.screen.view(), weights_.up.weight.view(), 1.0f,
+      evaluation_.config.hidden_act == HiddenAct::kRelu2, input, limit, OpenRows::kUnknown, scratch.open));
 }
 
 bool UnitScreen::ListRows(size_t first, size_t rows, Workspace::Worker& scratch) {
   if (!screens_ || failed_ > found_) return false;
   const ScreenView& screen = weights_.screen.view();
-  const bool tiles = rows >= kMinRowsPerThread && ScreenedTiles::CanScreen(weights_.up.weight.view());
+  const bool tiles = InTiles(rows);
   if (!OpenRows::Fits(rows, screen.outer) || (!tiles && screen.columns == nullptr)) return false;
   scratch.screened_input.Prepare(x_.Rows(first, rows));
   for (size_t r = 0; r < rows; ++r) scratch.screened_input.Round(evaluation_.kernels, r);

@@ -12,10 +12,6 @@
 
 namespace splineserve {
 
-// Fewer rows than this for each thread, and the threads share the columns of both maps instead: a tile of 6
-// rows must not be split. Of so many rows, candidates are found in tiles.
-inline constexpr size_t kMinRowsPerThread = 12;
-
 // Lists open units without their product. Lives as long as the run; ListRows may be called by several
 // threads, each with its own scratch memory. What is listed is what the product would open, in `open` of the
 // scratch memory and complete, and false says that nothing is: too many candidates, or rows that cannot be
@@ -39,7 +35,8 @@ class UnitScreen {
   // The open units of `range` of the rounded rows.
   bool Find(const ScreenRange& range, const ScreenedInput& input, Workspace::Worker& scratch);
   bool FindInTiles(const ScreenedInput& input, Workspace::Worker& scratch);
-  double Limit(size_t rows) const;
+  // Whether a block of so many rows is screened in tiles, and not row by row.
+  bool InTiles(size_t rows) const;
   // Counts a try.
   bool Tried(bool found);
 

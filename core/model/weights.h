@@ -2,6 +2,7 @@
 #ifndef SPLINESERVE_CORE_MODEL_WEIGHTS_H_
 #define SPLINESERVE_CORE_MODEL_WEIGHTS_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -48,27 +49,45 @@ struct AttentionWeights {
   // Queries with a smaller share of open scores, or where that was expected, multiply only the values of open
   // keys.
   double sparse_below = kDefaultSparseBelow;
+  // Up to which share of a block's scores being candidates screening them pays; 0: never (screening.h).
+  double screen_limit = 0;
 };
 
-// Up to which share of its units being candidates screening a block of rows pays: more with few rows, whose
-// time is that of reading weights.
+// Up to which share of its units being candidates screening a block of rows pays. Of row lists more with few
+// rows, whose time is that of reading weights.
 struct ScreenLimit {
-  // From `some` on in tiles, in which more than `many` gain no more.
+  // From `some` rows on, tiles may be taken; more than `many` gain no more.
   static constexpr size_t kFewRows = 4, kSomeRows = 16, kManyRows = 48;
-  double one_row = 0, few_rows = 0, some_rows = 0, many_rows = 0;
-  bool pays() const { return one_row > 0 || few_rows > 0 || some_rows > 0 || many_rows > 0; }
-  // By the inverse of the rows; from few to some by its square, for reading weights is soon hidden behind
-  // multiplying them, of 512 by 2,048 at 16 rows.
-  double Of(size_t rows) const {
-    if (rows >= kManyRows) return many_rows;
-    const auto share = [rows](size_t from) { return static_cast<double>(from) / static_cast<double>(rows); };
-    if (rows >= kSomeRows) {
-      constexpr double kLeast = static_cast<double>(kSomeRows) / kManyRows;
-      return many_rows + (some_rows - many_rows) * (share(kSomeRows) - kLeast) / (1 - kLeast);
-    }
-    if (rows >= kFewRows) return some_rows + (few_rows - some_rows) * share(kFewRows) * share(kFewRows);
-    return few_rows + (one_row - few_rows) * (share(kFewRows) - 1) / (kFewRows - 1);
+  struct {
+    double one = 0, few = 0, some = 0;
+  } rows;
+  struct {
+    double some = 0, many = 0;
+  } tiles;
+
+  bool pays() const {
+    return rows.one > 0 || rows.few > 0 || rows.some > 0 || tiles.some > 0 || tiles.many > 0;
   }
+  // By the inverse of the rows. From few to some by its square, for reading weights is soon hidden behind
+  // multiplying them, of 512 by 2,048 at 16 rows.
+  double OfRows(size_t count) const {
+    const double share = Share(kFewRows, count);
+    if (count < kFewRows) return rows.few + (rows.one - rows.few) * (share - 1) / (kFewRows - 1);
+    const double least = Square(Share(kFewRows, kSomeRows));
+    return rows.some + (rows.few - rows.some) * std::max(0.0, (Square(share) - least) / (1 - least));
+  }
+  double OfTiles(size_t count) const {
+    if (count < kSomeRows) return 0;
+    const double least = Share(kSomeRows, kManyRows);
+    return tiles.many +
+           (tiles.some - tiles.many) * std::max(0.0, (Share(kSomeRows, count) - least) / (1 - least));
+  }
+
+ private:
+  static constexpr double Share(size_t n, size_t of) {
+    return static_cast<double>(n) / static_cast<double>(of);
+  }
+  static constexpr double Square(double x) { return x * x; }
 };
 
 struct FeedForwardWeights {

@@ -278,7 +278,7 @@ void OpenUnits(benchmark::State& state, const KernelSet* set, size_t rows, size_
       input.Prepare({x.data(), rows, inner});
       for (size_t r = 0; r < rows; ++r) input.Round(*set, r);
       if (units == Units::kTiles) {
-        in_tiles.Find(*set, view, w.view(), false, input, 1, open);
+        in_tiles.Find(*set, view, w.view(), 1.0f, false, input, 1, OpenRows::kUnknown, open);
       } else {
         by_row.Find(*set, view, {0, view.panels()}, bias.data(), false, input, 1,
                     open.ListedByCaller(rows, outer));

@@ -130,7 +130,7 @@ class ScreenTilesTest : public ::testing::Test {
     std::vector<float> value(index.size(), 77.0f);
     const auto column = static_cast<uint32_t>(first * kCandidateColumns);
     const size_t count = set.list_tiles(tiles.data() + first, 1, tiles.size() - first, r, candidates.data(),
-                                        numbers.data(), square, column, index.data(), value.data());
+                                        numbers.data(), 1.0f, square, column, index.data(), value.data());
     size_t i = 0;
     for (size_t n = column; n < screen.outer; ++n) {
       const float number = expected[r * screen.outer + n];

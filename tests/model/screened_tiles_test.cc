@@ -35,7 +35,7 @@ class ScreenedTilesTest : public ::testing::Test {
     input_.Prepare(rows_);
     for (size_t r = 0; r < rows_.rows; ++r) input_.Round(kernels, r);
     EXPECT_TRUE(input_.screenable());
-    return tiles_.Find(kernels, screen_.view(), packed_.view(), square, input_, limit, open_);
+    return tiles_.Find(kernels, screen_.view(), packed_.view(), 1.0f, square, input_, limit, OpenRows::kUnknown, open_);
   }
 
   // The bits of what is listed, and what `down` makes of the lists.

@@ -170,8 +170,18 @@ TEST(ScreenedFeedForwardTest, ReportsTheGatesOfTheProduct) {
   // limits.
   for (const double limit : {1.0, 0.53, 0.526, 0.522, 0.518, 0.514}) {
     for (const KernelSet* set : AvailableKernelSets()) {
-      for (const auto& [threads, tokens] :
-           {std::pair<size_t, size_t>{1, 1}, {1, 7}, {2, 1}, {2, 7}, {2, 50}, {1, 2000}, {2, 2000}}) {
+      for (const auto& [threads, tokens] : {std::pair<size_t, size_t>{1, 1},
+                                            {1, 7},
+                                            {2, 1},
+                                            {2, 7},
+                                            {1, 13},
+                                            {1, 17},
+                                            {2, 17},
+                                            {2, 20},
+                                            {2, 27},
+                                            {2, 50},
+                                            {1, 2000},
+                                            {2, 2000}}) {
         if (tokens == 2000 && !set->hardware_fma) continue;  // a second each
         SCOPED_TRACE(std::string(set->name) + ", " + std::to_string(threads) + " threads, " +
                      std::to_string(tokens) + " tokens, limit " + std::to_string(limit) + ", seed " +
@@ -181,11 +191,12 @@ TEST(ScreenedFeedForwardTest, ReportsTheGatesOfTheProduct) {
         std::vector<float> out[2];
         DirtySink sinks[2] = {{tokens, kUnits}, {tokens, kUnits}};
         for (const size_t screened : {0, 1}) {
-          weights.screen = screened == 0 ? ScreenedMatrix()
-                                         : ScreenedMatrix::Make(weights.up.weight, nullptr,
-                                                                tokens == 7 ? ScreenedMatrix::Columns::kNone
-                                                                            : ScreenedMatrix::Columns::kAll);
-          weights.screen_limit = {limit, limit, limit, limit};
+          weights.screen = screened == 0
+                               ? ScreenedMatrix()
+                               : ScreenedMatrix::Make(weights.up.weight, nullptr,
+                                                      tokens % 10 == 7 ? ScreenedMatrix::Columns::kNone
+                                                                       : ScreenedMatrix::Columns::kAll);
+          weights.screen_limit = {{limit, limit, limit}, {limit, limit}};
           weights.down.sparse_below = 1;
           Workspace workspace;
           const auto go_on = [] { return true; };
@@ -205,16 +216,29 @@ TEST(ScreenedFeedForwardTest, ReportsTheGatesOfTheProduct) {
   }
 }
 
-TEST(ScreenLimitTest, GoesFromOneRowOverFewAndSomeToMany) {
-  const ScreenLimit limit = {0.5, 0.2, 0.1, 0.3};
-  EXPECT_DOUBLE_EQ(limit.Of(1), 0.5);
-  EXPECT_DOUBLE_EQ(limit.Of(2), 0.3);
-  EXPECT_DOUBLE_EQ(limit.Of(4), 0.2);
-  EXPECT_DOUBLE_EQ(limit.Of(8), 0.125);
-  EXPECT_DOUBLE_EQ(limit.Of(16), 0.1);
-  EXPECT_DOUBLE_EQ(limit.Of(24), 0.2);  // half way, by the inverse
-  EXPECT_DOUBLE_EQ(limit.Of(48), 0.3);
-  EXPECT_DOUBLE_EQ(limit.Of(400), 0.3);
+TEST(ScreenLimitTest, OfRowListsFallsFromOneRowToSome) {
+  const ScreenLimit limit = {{0.5, 0.2, 0.05}, {}};
+  EXPECT_DOUBLE_EQ(limit.OfRows(1), 0.5);
+  EXPECT_DOUBLE_EQ(limit.OfRows(2), 0.3);
+  EXPECT_DOUBLE_EQ(limit.OfRows(4), 0.2);
+  EXPECT_DOUBLE_EQ(limit.OfRows(8), 0.08);  // a fifth of the way left, by the inverse square
+  EXPECT_DOUBLE_EQ(limit.OfRows(16), 0.05);
+  EXPECT_DOUBLE_EQ(limit.OfRows(400), 0.05);
+  EXPECT_EQ(limit.OfTiles(400), 0);
+  EXPECT_TRUE(limit.pays());
+}
+
+TEST(ScreenLimitTest, OfTilesGoesFromSomeRowsToMany) {
+  const ScreenLimit limit = {{}, {0.1, 0.3}};
+  EXPECT_EQ(limit.OfTiles(15), 0) << "too few rows for tiles";
+  EXPECT_DOUBLE_EQ(limit.OfTiles(16), 0.1);
+  EXPECT_DOUBLE_EQ(limit.OfTiles(24), 0.2);  // half way, by the inverse
+  EXPECT_DOUBLE_EQ(limit.OfTiles(48), 0.3);
+  EXPECT_DOUBLE_EQ(limit.OfTiles(400), 0.3);
+  EXPECT_EQ(limit.OfRows(1), 0);
+  EXPECT_EQ(limit.OfRows(400), 0);
+  EXPECT_TRUE(limit.pays());
+  EXPECT_FALSE(ScreenLimit().pays());
 }
 
 TEST(ScreenPauseTest, GrowsWithEveryFailureAndEndsWithASuccess) {
