@@ -116,6 +116,7 @@ void ReserveScratch(Evaluation& evaluation, const AttentionStage& stage,
       scratch.open.Reserve(rows, columns);
       if (stage.weights->screen_limit <= 0 || stage.causal) continue;
       scratch.key_screen.Reserve(evaluation.config.head_dim, columns);
+      scratch.screened_input.Reserve(rows, evaluation.config.head_dim);
       scratch.screened_tiles.Reserve(rows, evaluation.config.head_dim, columns);
     }
   }

@@ -7,8 +7,12 @@ namespace splineserve {
 void ScreenedInput::Prepare(MatrixView<const float> x) {
   x_ = x;
   stride_ = (x.cols + 3) / 4;
-  words_.EnsureSize(x.rows * stride_);
-  rows_.EnsureSize(x.rows);
+  Reserve(x.rows, x.cols);
+}
+
+void ScreenedInput::Reserve(size_t rows, size_t cols) {
+  words_.EnsureSize(rows * ((cols + 3) / 4));
+  rows_.EnsureSize(rows);
 }
 
 void ScreenedInput::Round(const KernelSet& kernels, size_t row) {

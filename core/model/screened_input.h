@@ -17,6 +17,7 @@ class ScreenedInput {
  public:
   // `x` must stay. Rows are then rounded one by one, from any threads.
   void Prepare(MatrixView<const float> x);
+  void Reserve(size_t rows, size_t cols);  // for Prepare
   void Round(const KernelSet& kernels, size_t row);
 
   const MatrixView<const float>& x() const { return x_; }

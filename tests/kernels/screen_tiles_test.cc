@@ -1,7 +1,8 @@
 // Screening in tiles misses no open gate and computes its candidates exactly, whatever the shape, the format
 // of the weights and the steps it is done in.
 #include <algorithm>
-#include <cstring>
+#include <cmath>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -60,11 +61,12 @@ class ScreenTilesTest : public ::testing::Test {
     size_t used = 0;
     for (size_t p = 0; p < screen.panels(); ++p) {
       const size_t begin = used;
+      std::fill(candidates.begin() + static_cast<std::ptrdiff_t>(begin), candidates.end(), kGuard);
       used = set.screen_tiles({words.data(), screen.inner_words, rounded.data()}, x.rows, screen, p,
                               candidates.data(), begin, &tiles[2 * p], &tiles[2 * p + 1]);
       ASSERT_EQ(used % kLaneBlock, 0);
       ASSERT_LE(used, begin + kMostOfTwoTiles);
-      ASSERT_EQ(candidates[begin + kMostOfTwoTiles], kGuard);
+      for (size_t i = begin + kMostOfTwoTiles; i < candidates.size(); ++i) ASSERT_EQ(candidates[i], kGuard);
     }
     std::vector<float> numbers(used + kLaneBlock, -1.0f);
     for (size_t t = 0; t < tiles.size(); ++t) {
@@ -77,19 +79,70 @@ class ScreenTilesTest : public ::testing::Test {
                          BytesPerNumber(w.format);
         operands.inner = std::min(steps, x.cols - k);
         operands.starts = k == 0 ? screen.starts + t * kCandidateColumns : nullptr;
+        const size_t end = tiles[t].begin + (tiles[t].count() + kLaneBlock - 1) / kLaneBlock * kLaneBlock;
+        const std::vector<float> others = numbers;
         set.tile_chains(operands, candidates.data() + tiles[t].begin, tiles[t].count(),
                         numbers.data() + tiles[t].begin);
+        for (size_t i = 0; i < numbers.size(); ++i) {
+          ASSERT_TRUE((i >= tiles[t].begin && i < end) || numbers[i] == others[i]) << "entry " << i;
+        }
       }
     }
     ExpectCandidates(screen, x.rows, tiles, candidates, numbers, expected);
     for (const bool square : {false, true}) {
       for (size_t r = 0; r < x.rows; ++r) {
-        // From the second tile on, too.
+        // From the middle on, too.
         for (const size_t first : {size_t{0}, tiles.size() / 2}) {
           ExpectLists(set, screen, r, square, first, tiles, candidates, numbers, expected);
         }
       }
     }
+  }
+
+  // One panel as screen_columns makes it.
+  struct MadePanel {
+    MadePanel(size_t inner, size_t columns)
+        : words((inner + 3) / 4 * kScreenPanel), sums(kScreenPanel), numbers(5 * kScreenPanel) {
+      float* const at = numbers.data();
+      out = {words.data(), sums.data(), at, at + kScreenPanel, at + 2 * kScreenPanel, at + 3 * kScreenPanel};
+      view.inner = inner;
+      view.outer = columns;
+      view.inner_words = (inner + 3) / 4;
+      view.panel_stride = words.size();
+      view.words = words.data();
+      view.sums = sums.data();
+      view.scales = out.scales;
+      view.errors = out.errors;
+      view.lengths = out.lengths;
+      view.biases = out.biases;
+      view.starts = at + 4 * kScreenPanel;
+    }
+    AlignedBuffer<uint32_t> words;
+    AlignedBuffer<int32_t> sums;
+    AlignedBuffer<float> numbers;
+    ScreenPanel out;
+    ScreenView view;
+  };
+
+  // Which columns of the first panel are candidates of each of kCandidateRows rows.
+  static std::vector<bool> Listed(const KernelSet& set, const ScreenView& screen, MatrixView<const float> x) {
+    std::vector<uint32_t> words(x.rows * screen.inner_words);
+    std::vector<ScreenedRow> rounded(x.rows);
+    for (size_t r = 0; r < x.rows; ++r) {
+      set.screen_row(x.row(r), x.cols, words.data() + r * screen.inner_words, &rounded[r]);
+    }
+    std::vector<uint16_t> candidates(kMostOfTwoTiles);
+    CandidateTile tiles[2];
+    set.screen_tiles({words.data(), screen.inner_words, rounded.data()}, x.rows, screen, 0, candidates.data(),
+                     0, &tiles[0], &tiles[1]);
+    std::vector<bool> listed(kCandidateRows * kScreenPanel);
+    for (size_t t = 0; t < 2; ++t) {
+      for (size_t i = tiles[t].begin; i < tiles[t].begin + tiles[t].count(); ++i) {
+        listed[candidates[i] / kCandidateColumns * kScreenPanel + t * kCandidateColumns +
+               candidates[i] % kCandidateColumns] = true;
+      }
+    }
+    return listed;
   }
 
   void ExpectCandidates(const ScreenView& screen, size_t rows, const std::vector<CandidateTile>& tiles,
@@ -126,14 +179,20 @@ class ScreenTilesTest : public ::testing::Test {
   void ExpectLists(const KernelSet& set, const ScreenView& screen, size_t r, bool square, size_t first,
                    const std::vector<CandidateTile>& tiles, const std::vector<uint16_t>& candidates,
                    const std::vector<float>& numbers, const std::vector<float>& expected) {
-    std::vector<uint32_t> index(screen.outer + kOpenListSlack, 77);
+    std::vector<uint32_t> index(screen.outer + 2 * kOpenListSlack, 77);
     std::vector<float> value(index.size(), 77.0f);
     const auto column = static_cast<uint32_t>(first * kCandidateColumns);
+    // Of products with this some underflow to zero.
+    const float scale = square ? 0.7f : 0x1p-120f;
     const size_t count = set.list_tiles(tiles.data() + first, 1, tiles.size() - first, r, candidates.data(),
-                                        numbers.data(), 1.0f, square, column, index.data(), value.data());
+                                        numbers.data(), scale, square, column, index.data(), value.data());
+    for (size_t i = count + kOpenListSlack; i < index.size(); ++i) {
+      ASSERT_EQ(index[i], 77);
+      ASSERT_EQ(value[i], 77.0f);
+    }
     size_t i = 0;
     for (size_t n = column; n < screen.outer; ++n) {
-      const float number = expected[r * screen.outer + n];
+      const float number = scale * expected[r * screen.outer + n];
       if (!(number > 0)) continue;
       ASSERT_LT(i, count);
       ASSERT_EQ(index[i], n);
@@ -165,15 +224,84 @@ TEST_F(ScreenTilesTest, AnyShape) {
   }
 }
 
-// From no candidate of a tile to all of them: every number of groups that is computed side by side.
+// From no candidate of a tile to all of them: of 16 rows, every number of groups.
 TEST_F(ScreenTilesTest, AnyNumberOfCandidates) {
   const size_t inner = 24, outer = 128;
-  for (const float bias : {-1e3f, -9.0f, -6.0f, -4.0f, -3.0f, -2.0f, 0.0f, 3.0f, 8.0f, 1e3f}) {
-    SCOPED_TRACE("bias " + std::to_string(bias) + " seed " + std::to_string(seed_));
+  for (size_t open = 0; open <= kCandidateColumns; ++open) {
+    SCOPED_TRACE(std::to_string(open) + " columns are open, seed " + std::to_string(seed_));
     const std::vector<float> x = random_.Vector(16 * inner, Values::kNormal);
     const RandomWeights w(random_, outer, inner, Values::kNormal, WeightFormat::kFloat32);
-    Check({x.data(), 16, inner}, w, std::vector<float>(outer, bias));
+    std::vector<float> bias(outer, -1e3f);
+    for (size_t n = 0; n < outer; ++n) {
+      if (n * 7 % kCandidateColumns < open) bias[n] = 1e3f;
+    }
+    Check({x.data(), 16, inner}, w, bias);
     if (HasFailure()) return;
+  }
+}
+
+// Columns made at once, as keys are, beside those of a ScreenedMatrix without a bias: candidates of one are
+// those of the other but for roundings of the bounds, and none that is open is missing.
+TEST_F(ScreenTilesTest, ColumnsMadeAtOnce) {
+  size_t differences = 0, all = 0;
+  for (const size_t inner : {1, 4, 7, 64, 130}) {
+    for (const size_t columns : {1, 15, 16, 33, 63, 64}) {
+      for (const int exponent : {-60, 0, 25}) {
+        std::vector<float> w = random_.Vector(columns * inner, Values::kNormal);
+        for (size_t i = 0; i < w.size(); ++i) w[i] = std::ldexp(w[i], exponent - static_cast<int>(i % 3) * 6);
+        std::fill_n(w.begin() + static_cast<std::ptrdiff_t>(columns / 2 * inner), inner, 0.0f);
+        std::vector<float> x = random_.Vector(kCandidateRows * inner, Values::kNormal);
+        for (size_t r = 0; r < kCandidateRows; ++r) x[r * inner] += x[r * inner] == 0 ? 1.0f : 0.0f;
+        std::vector<float> expected(kCandidateRows * columns);
+        testing::ScalarProduct({x.data(), kCandidateRows, inner}, {w.data(), columns, inner}, nullptr, 1,
+                               {expected.data(), kCandidateRows, columns});
+        // A whole panel, whose other columns hold anything.
+        AlignedBuffer<float> panel(inner * kScreenPanel);
+        std::fill_n(panel.data(), panel.size(), std::numeric_limits<float>::quiet_NaN());
+        for (size_t n = 0; n < columns; ++n) {
+          for (size_t k = 0; k < inner; ++k) panel[k * kScreenPanel + n] = w[n * inner + k];
+        }
+        for (const KernelSet* set : AvailableKernelSets()) {
+          SCOPED_TRACE(std::string(set->name) + " inner " + std::to_string(inner) + " columns " +
+                       std::to_string(columns) + " exponent " + std::to_string(exponent) + " seed " +
+                       std::to_string(seed_));
+          MadePanel made(inner, columns);
+          ASSERT_TRUE(set->screen_columns(panel.data(), inner, columns, made.out));
+          const ScreenedMatrix other = ScreenedMatrix::Make(
+              PackedMatrix::FromRows({w.data(), columns, inner}), nullptr, ScreenedMatrix::Columns::kNone);
+          const auto one = Listed(*set, made.view, {x.data(), kCandidateRows, inner});
+          const auto two = Listed(*set, other.view(), {x.data(), kCandidateRows, inner});
+          for (size_t r = 0; r < kCandidateRows; ++r) {
+            for (size_t n = 0; n < kScreenPanel; ++n) {
+              const bool is_open = n < columns && expected[r * columns + n] > 0;
+              ASSERT_TRUE(one[r * kScreenPanel + n] || !is_open) << "row " << r << " column " << n;
+              ASSERT_FALSE(one[r * kScreenPanel + n] && n >= columns) << "row " << r << " column " << n;
+              differences += one[r * kScreenPanel + n] != two[r * kScreenPanel + n] ? 1 : 0;
+              all += n < columns ? 1 : 0;
+            }
+          }
+        }
+      }
+    }
+  }
+  EXPECT_LT(static_cast<double>(differences), 2e-3 * static_cast<double>(all));
+}
+
+TEST_F(ScreenTilesTest, ColumnsThatCannotBeScreenedSaySo) {
+  constexpr size_t kInner = 9, kColumns = 40;
+  for (const float bad :
+       {1e-30f, 1e20f, std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+    for (const size_t column : {0, 21, 39}) {
+      AlignedBuffer<float> panel(kInner * kScreenPanel);
+      panel[5 * kScreenPanel + column] = bad;
+      panel[4 * kScreenPanel + kColumns] = bad;  // beyond the last
+      for (const KernelSet* set : AvailableKernelSets()) {
+        MadePanel made(kInner, kColumns);
+        EXPECT_FALSE(set->screen_columns(panel.data(), kInner, kColumns, made.out))
+            << set->name << " " << bad << " in column " << column;
+        EXPECT_TRUE(set->screen_columns(panel.data(), kInner, column, made.out)) << set->name << " " << bad;
+      }
+    }
   }
 }
 

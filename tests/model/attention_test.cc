@@ -5,8 +5,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
+#include <numeric>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "core/base/cpu_cache.h"
@@ -180,6 +185,139 @@ TEST_F(AttentionTest, ExpectsOfEachHeadWhatItDidLast) {
   for (size_t i = 0; i < 2 * kHeads; ++i) EXPECT_EQ(expected[i], OpenRows::kUnknown);
   EXPECT_NEAR(expected[2 * kHeads], 0.5, 0.2);
   EXPECT_EQ(expected[2 * kHeads + 1], 0);
+}
+
+// Keeps what was recorded of every (sequence, token, head) but some, in memory that is not clean at first.
+class Sink : public GateSink {
+ public:
+  explicit Sink(bool margins) : margins_(margins) {}
+  uint8_t* Bits(const GateGroupRef& group) override {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (group.position % 5 == 1) return nullptr;
+    std::vector<uint8_t>& bits = bits_[Key(group)];
+    if (bits.empty()) bits.assign((group.width + 7) / 8, 0xAB);
+    return bits.data();
+  }
+  bool BitsOfHeads(const GateGroupRef&, absl::Span<uint8_t*>) override { return false; }
+  void RecordHeads(const GateGroupRef&, absl::Span<const GateRow>) override {}
+  bool WantsMargin(size_t) const override { return margins_; }
+  void Record(const GateGroupRef& group, const GateRow& row) override {
+    std::lock_guard<std::mutex> lock(mutex_);
+    recorded_.emplace(Key(group), std::pair(row.open, row.margin));
+  }
+
+  bool operator==(const Sink& other) const { return bits_ == other.bits_ && recorded_ == other.recorded_; }
+  size_t recorded() const { return recorded_.size(); }
+
+ private:
+  using Place = std::tuple<size_t, size_t, size_t>;
+  static Place Key(const GateGroupRef& group) { return {group.sequence, group.position, group.head}; }
+
+  const bool margins_;
+  std::mutex mutex_;
+  std::map<Place, std::vector<uint8_t>> bits_;
+  std::map<Place, std::pair<uint32_t, float>> recorded_;
+};
+
+class ScreenedScoresTest : public AttentionTest {
+ protected:
+  // What attention of an encoder makes of sequences of these lengths, twice, of different inputs, with the
+  // same workspace; `tried` tells whether scores were screened.
+  struct Outcome {
+    std::vector<float> heads;
+    std::vector<std::unique_ptr<Sink>> sinks;
+    bool tried = false;
+  };
+  Outcome Attend(const KernelSet& kernels, size_t threads, double limit, bool margins,
+                 const std::vector<size_t>& lengths, const std::vector<float>& x) {
+    const std::unique_ptr<ThreadPool> pool = *ThreadPool::Create(threads);
+    const std::function<bool()> go_on = [] { return true; };
+    Workspace workspace;
+    weights_.screen_limit = limit;
+    Outcome outcome;
+    const size_t rows = std::accumulate(lengths.begin(), lengths.end(), size_t{0});
+    std::vector<KeyValues> keys(lengths.size());
+    for (size_t turn = 0; turn < 2; ++turn) {
+      Sink& sink = *outcome.sinks.emplace_back(std::make_unique<Sink>(margins));
+      Evaluation evaluation(config_, kernels, *pool, workspace, &sink, go_on);
+      std::vector<const KeyValues*> pointers;
+      std::vector<RowRange> ranges;
+      size_t row = 0;
+      for (size_t s = 0; s < lengths.size(); ++s) {
+        keys[s].Prepare(&workspace.key_value_pool, {1, kHeads, kHeadDim}, lengths[s]);
+        keys[s].Grow(lengths[s]);
+        pointers.push_back(&keys[s]);
+        ranges.push_back({row, lengths[s], 0});
+        row += lengths[s];
+      }
+      evaluation.Begin("encoder", ranges);
+      const MatrixView<const float> heads =
+          AttendToSelf(evaluation, {&weights_, Site::kSelfAttention, 0}, pointers,
+                       {x.data() + turn * rows * kWidth, rows, kWidth});
+      for (size_t r = 0; r < rows; ++r)
+        outcome.heads.insert(outcome.heads.end(), heads.row(r), heads.row(r) + kSize);
+      for (const absl::Status& status : evaluation.statuses()) EXPECT_TRUE(status.ok()) << status;
+      for (size_t i = 0; i < threads; ++i) {
+        outcome.tried = outcome.tried || workspace.worker(i).screened_tiles.candidates() > 0;
+      }
+    }
+    return outcome;
+  }
+};
+
+TEST_F(ScreenedScoresTest, AreThoseOfTheProduct) {
+  // Panels of less than 64 keys, one block and several, the last of them short.
+  const std::vector<size_t> lengths = {40, 60, 49, 1, 200, 131};
+  const size_t rows = std::accumulate(lengths.begin(), lengths.end(), size_t{0});
+  for (const bool square : {false, true}) {
+    config_.attention_activation = square ? AttentionActivation::kRelu2 : AttentionActivation::kRelu;
+    const std::vector<float> x = random_.Vector(2 * rows * kWidth, testing::Values::kNormal);
+    for (const KernelSet* set : AvailableKernelSets()) {
+      for (const size_t threads : {1, 2}) {
+        const Outcome expected = Attend(*set, threads, 0, false, lengths, x);
+        EXPECT_FALSE(expected.tried);
+        EXPECT_GT(expected.sinks[0]->recorded(), 0);
+        // Half of the gates are open: of some blocks too many for the second and the third.
+        for (const double limit : {1.0, 0.53, 0.5}) {
+          SCOPED_TRACE(std::string(set->name) + ", " + std::to_string(threads) + " threads, limit " +
+                       std::to_string(limit) + ", seed " + std::to_string(testing::TestSeed()));
+          const Outcome screened = Attend(*set, threads, limit, false, lengths, x);
+          EXPECT_TRUE(screened.tried || limit < 1);
+          ASSERT_EQ(screened.heads.size(), expected.heads.size());
+          EXPECT_TRUE(
+              testing::BitsEqual(screened.heads.data(), expected.heads.data(), expected.heads.size()));
+          for (size_t turn = 0; turn < 2; ++turn) {
+            EXPECT_TRUE(*screened.sinks[turn] == *expected.sinks[turn]) << "turn " << turn;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_F(ScreenedScoresTest, NotWhereMarginsAreWanted) {
+  const std::vector<float> x = random_.Vector(2 * 150 * kWidth, testing::Values::kNormal);
+  const KernelSet& kernels = *AvailableKernelSets()[0];
+  const Outcome expected = Attend(kernels, 1, 0, true, {150}, x);
+  const Outcome screened = Attend(kernels, 1, 1, true, {150}, x);
+  EXPECT_FALSE(screened.tried);
+  EXPECT_TRUE(*screened.sinks[1] == *expected.sinks[1]);
+}
+
+// A query or a key that cannot be screened: the product says what is wrong, or that nothing is.
+TEST_F(ScreenedScoresTest, NotOfNumbersThatCannotBeScreened) {
+  config_.attention_scale = 1e-10f;
+  const KernelSet& kernels = *AvailableKernelSets()[0];
+  std::vector<float> x = random_.Vector(2 * 150 * kWidth, testing::Values::kNormal);
+  for (const float size : {1e-35f, 1e14f}) {
+    std::vector<float> sized = x;
+    for (float& number : sized) number *= size;
+    const Outcome expected = Attend(kernels, 1, 0, false, {150}, sized);
+    const Outcome screened = Attend(kernels, 1, 1, false, {150}, sized);
+    EXPECT_FALSE(screened.tried) << size;
+    EXPECT_TRUE(testing::BitsEqual(screened.heads.data(), expected.heads.data(), expected.heads.size()));
+    EXPECT_TRUE(*screened.sinks[1] == *expected.sinks[1]);
+  }
 }
 
 }  // namespace

@@ -166,10 +166,13 @@ TEST_F(OpenRowsTest, ListsOfACallerMultiplyLikeTheRows) {
         open_.CutIntoBlocks();
         for (size_t r = 0; r < rows; ++r) {
           std::vector<uint8_t> bits((cols + 7) / 8, 0), wanted = bits;
+          uint32_t count = 0;
           for (size_t k = 0; k < cols; ++k) {
-            if (x[r * cols + k] > 0) wanted[k / 8] = static_cast<uint8_t>(wanted[k / 8] | 1u << k % 8);
+            if (!(x[r * cols + k] > 0)) continue;
+            wanted[k / 8] = static_cast<uint8_t>(wanted[k / 8] | 1u << k % 8);
+            ++count;
           }
-          open_.MarkOpen(r, bits.data());
+          EXPECT_EQ(open_.MarkOpen(r, bits.data()), count) << "row " << r;
           EXPECT_EQ(bits, wanted) << "row " << r;
         }
         std::vector<float> expected(rows * kOuter), actual(rows * kOuter);

@@ -2,12 +2,13 @@
 // gives up where it must.
 #include "core/model/screened_tiles.h"
 
-#include <cmath>
+#include <algorithm>
 #include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "tests/testing/bits_equal.h"
+#include "tests/testing/counted_allocations.h"
 #include "tests/testing/random_floats.h"
 #include "tests/testing/scalar_kernels.h"
 
@@ -35,10 +36,11 @@ class ScreenedTilesTest : public ::testing::Test {
     input_.Prepare(rows_);
     for (size_t r = 0; r < rows_.rows; ++r) input_.Round(kernels, r);
     EXPECT_TRUE(input_.screenable());
-    return tiles_.Find(kernels, screen_.view(), packed_.view(), 1.0f, square, input_, limit, OpenRows::kUnknown, open_);
+    return tiles_.Find(kernels, screen_.view(), packed_.view(), 1.0f, square, input_, limit,
+                       OpenRows::kUnknown, open_);
   }
 
-  // The bits of what is listed, and what `down` makes of the lists.
+  // The bits of what is listed, how many they are, and what `down` makes of the lists.
   void ExpectFound(const KernelSet& kernels, bool square) {
     const size_t outer = bias_.size(), rows = rows_.rows;
     ASSERT_TRUE(Find(kernels, square, 1));
@@ -53,6 +55,8 @@ class ScreenedTilesTest : public ::testing::Test {
       ASSERT_EQ(open_.MarkOpen(r, bits.data()), count) << "row " << r;
       ASSERT_EQ(bits, wanted) << "row " << r;
     }
+    const auto above = std::count_if(expected_.begin(), expected_.end(), [](float x) { return x > 0; });
+    ASSERT_EQ(tiles_.open(), above);
     constexpr size_t kOut = 20;
     const std::vector<float> down = random_.Vector(kOut * outer, Values::kNormal);
     std::vector<float> units(expected_), out(rows * kOut), product(rows * kOut);
@@ -109,6 +113,21 @@ TEST_F(ScreenedTilesTest, GivesUpAboveTheLimit) {
     EXPECT_FALSE(Find(*set, false, share * 0.99));
     EXPECT_TRUE(Find(*set, false, share));
     ASSERT_NO_FATAL_FAILURE(ExpectFound(*set, false)) << "after giving up";
+  }
+}
+
+TEST_F(ScreenedTilesTest, ReservesAllThatItNeeds) {
+  ASSERT_NO_FATAL_FAILURE(Make(40, 50, 300, 1e3f));  // all gates are open
+  for (const KernelSet* set : AvailableKernelSets()) {
+    input_.Prepare(rows_);
+    for (size_t r = 0; r < rows_.rows; ++r) input_.Round(*set, r);
+    ScreenedTiles tiles;
+    tiles.Reserve(40, 50, 300);
+    open_.Reserve(40, 300);
+    const size_t before = testing::CountedAllocations();
+    ASSERT_TRUE(
+        tiles.Find(*set, screen_.view(), packed_.view(), 1.0f, false, input_, 1, OpenRows::kUnknown, open_));
+    EXPECT_EQ(testing::CountedAllocations(), before) << set->name;
   }
 }
 
