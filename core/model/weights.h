@@ -49,7 +49,8 @@ struct AttentionWeights {
   // Queries with a smaller share of open scores, or where that was expected, multiply only the values of open
   // keys.
   double sparse_below = kDefaultSparseBelow;
-  // Up to which share of a block's scores being candidates screening them pays; 0: never (screening.h).
+  // Up to which share of a block's scores being candidates screening them pays; 0: never, 1: whatever its
+  // size (screening.h).
   double screen_limit = 0;
 };
 

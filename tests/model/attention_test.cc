@@ -244,7 +244,8 @@ class ScreenedScoresTest : public AttentionTest {
       std::vector<RowRange> ranges;
       size_t row = 0;
       for (size_t s = 0; s < lengths.size(); ++s) {
-        keys[s].Prepare(&workspace.key_value_pool, {1, kHeads, kHeadDim}, lengths[s]);
+        keys[s].Prepare(&workspace.key_value_pool, {1, config_.num_attention_heads, config_.head_dim},
+                        lengths[s]);
         keys[s].Grow(lengths[s]);
         pointers.push_back(&keys[s]);
         ranges.push_back({row, lengths[s], 0});
@@ -295,6 +296,18 @@ TEST_F(ScreenedScoresTest, AreThoseOfTheProduct) {
   }
 }
 
+// The second evaluation's keys are those of the same place as the first's.
+TEST_F(ScreenedScoresTest, OfKeysThatHaveChanged) {
+  config_.num_attention_heads = 1;
+  config_.head_dim = kSize;
+  const std::vector<float> x = random_.Vector(2 * 100 * kWidth, testing::Values::kNormal);
+  const KernelSet& kernels = *AvailableKernelSets()[0];
+  const Outcome expected = Attend(kernels, 1, 0, false, {100}, x);
+  const Outcome screened = Attend(kernels, 1, 1, false, {100}, x);
+  EXPECT_TRUE(screened.tried);
+  EXPECT_TRUE(testing::BitsEqual(screened.heads.data(), expected.heads.data(), expected.heads.size()));
+}
+
 TEST_F(ScreenedScoresTest, NotWhereMarginsAreWanted) {
   const std::vector<float> x = random_.Vector(2 * 150 * kWidth, testing::Values::kNormal);
   const KernelSet& kernels = *AvailableKernelSets()[0];
@@ -318,6 +331,14 @@ TEST_F(ScreenedScoresTest, NotOfNumbersThatCannotBeScreened) {
     EXPECT_TRUE(testing::BitsEqual(screened.heads.data(), expected.heads.data(), expected.heads.size()));
     EXPECT_TRUE(*screened.sinks[1] == *expected.sinks[1]);
   }
+  // Queries alone.
+  std::vector<float> w = random_.Vector(kSize * kWidth, testing::Values::kNormal);
+  for (float& number : w) number *= 1e-33f;
+  weights_.query.weight = PackedMatrix::FromRows({w.data(), kSize, kWidth});
+  const Outcome expected = Attend(kernels, 1, 0, false, {150}, x);
+  const Outcome screened = Attend(kernels, 1, 1, false, {150}, x);
+  EXPECT_FALSE(screened.tried);
+  EXPECT_TRUE(testing::BitsEqual(screened.heads.data(), expected.heads.data(), expected.heads.size()));
 }
 
 }  // namespace
