@@ -314,7 +314,8 @@ struct KernelSet {
                        uint32_t column, uint32_t* index, float* value);
 
   // What ScreenedMatrix::Make does, of one panel of `columns` <= kScreenPanel columns that have just been
-  // made, float32 and without a bias: keys. Returns false if one of them cannot be screened, with anything in
+  // made, float32 and without a bias: keys, number k of column n at panel[k * kScreenPanel + n], aligned to
+  // 64 bytes, inner <= kLongestScreened. Returns false if one of them cannot be screened, with anything in
   // `out`.
   bool (*screen_columns)(const float* panel, size_t inner, size_t columns, const ScreenPanel& out);
 

@@ -80,6 +80,25 @@ void ReserveUnpacked(Evaluation& evaluation, const KeyValues& keys) {
   }
 }
 
+// The same for the scores that may be screened.
+void ReserveScreens(Evaluation& evaluation, const AttentionStage& stage,
+                    absl::Span<const KeyValues* const> keys) {
+  size_t most_rows = 0, most_keys = 0;
+  for (size_t s = 0; s < keys.size(); ++s) {
+    const size_t rows = evaluation.sequences()[s].count;
+    if (IsByToken(stage, s) || !ScreensScores(stage, rows, *keys[s])) continue;
+    most_rows = std::max(most_rows, std::min(kQueryBlock, rows));
+    most_keys = std::max(most_keys, keys[s]->length());
+  }
+  if (most_rows == 0) return;
+  for (size_t i = 0; i < evaluation.pool.threads(); ++i) {
+    Workspace::Worker& scratch = evaluation.workspace.worker(i);
+    scratch.key_screen.Reserve(evaluation.config.head_dim, most_keys);
+    scratch.screened_input.Reserve(most_rows, evaluation.config.head_dim);
+    scratch.screened_tiles.Reserve(most_rows, evaluation.config.head_dim, most_keys);
+  }
+}
+
 // Makes room in every worker's scratch for blocks of these sequences: which worker gets which block is not
 // determined, and a worker that saw a large one late would allocate in the middle of a steady load.
 void ReserveScratch(Evaluation& evaluation, const AttentionStage& stage,
@@ -92,8 +111,8 @@ void ReserveScratch(Evaluation& evaluation, const AttentionStage& stage,
     std::vector<double>& open_scores = evaluation.workspace.worker(i).open_scores;
     const size_t needed = ExpectationOf(evaluation.config, stage, heads);
     if (gated && open_scores.size() < needed) open_scores.resize(needed, OpenRows::kUnknown);
-    std::vector<ScreenPause>& screens = evaluation.workspace.worker(i).score_screens;
-    if (gated && screens.size() < needed) screens.resize(needed);
+    std::vector<ScreenPause>& pauses = evaluation.workspace.worker(i).score_pauses;
+    if (gated && pauses.size() < needed) pauses.resize(needed);
     evaluation.workspace.worker(i).key_screen.Forget();
   }
   size_t most_rows = 0, most_scores = 0;
@@ -114,12 +133,9 @@ void ReserveScratch(Evaluation& evaluation, const AttentionStage& stage,
       scratch.widths.reserve(rows);
       scratch.bits.reserve(rows);
       scratch.open.Reserve(rows, columns);
-      if (stage.weights->screen_limit <= 0 || stage.causal) continue;
-      scratch.key_screen.Reserve(evaluation.config.head_dim, columns);
-      scratch.screened_input.Reserve(rows, evaluation.config.head_dim);
-      scratch.screened_tiles.Reserve(rows, evaluation.config.head_dim, columns);
     }
   }
+  ReserveScreens(evaluation, stage, keys);
 }
 
 void MakeTasks(const Evaluation& evaluation, const AttentionStage& stage, std::vector<AttentionTask>& tasks) {

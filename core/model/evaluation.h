@@ -102,10 +102,10 @@ class Workspace {
     // The share of open gates of the scores that this worker saw last of each head (HeadBlock): the next will
     // be like them. Those of another head need not be.
     std::vector<double> open_scores;
-    std::vector<ScreenPause> score_screens;  // of the same
-    AlignedBuffer<float> arguments;          // of one row of frozen gates
-    AlignedBuffer<float> token_keys;         // keys and values of a short sequence
-    AlignedBuffer<float> unpacked;           // keys and values of one head, of a chunk of token blocks
+    std::vector<ScreenPause> score_pauses;  // of the same
+    AlignedBuffer<float> arguments;         // of one row of frozen gates
+    AlignedBuffer<float> token_keys;        // keys and values of a short sequence
+    AlignedBuffer<float> unpacked;          // keys and values of one head, of a chunk of token blocks
   };
   Worker& worker(size_t i) { return workers_[i]; }
   void EnsureWorkers(size_t count) {

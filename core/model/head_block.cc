@@ -11,8 +11,8 @@ namespace {
 
 // Fewer keys than this are not worth a list: 16 multiply-adds of a 64-column panel take as long as making it.
 constexpr size_t kMinListedKeys = 32;
-// Fewer rows leave vectors of candidates half empty, and fewer keys are not worth a screen.
-constexpr size_t kLeastScreenedRows = 12, kLeastScreenedKeys = 128;
+// Fewer keys are not worth a screen.
+constexpr size_t kLeastScreenedKeys = 128;
 
 // One block of query rows of one head. Walks the chunks of keys and values in ascending order; every chain
 // over values goes on from chunk to chunk. Stateless but for the worker's scratch.
@@ -102,7 +102,7 @@ class HeadBlock {
   // Weights ReLU(scale q . k).
   void Gated(MatrixView<const float> queries, MatrixView<float> out, Workspace::Worker& scratch) {
     if (MayScreen(scratch)) {
-      ScreenPause& pause = scratch.score_screens[ExpectationOf(config_, stage_, task_.head)];
+      ScreenPause& pause = scratch.score_pauses[ExpectationOf(config_, stage_, task_.head)];
       if (pause.Try()) {
         const bool found = Screened(queries, out, scratch);
         pause.Report(found);
@@ -138,16 +138,16 @@ class HeadBlock {
     }
   }
 
-  // Margins need every score; and all rows see all keys, which lie in panels as screens are made of.
+  // Margins need every score.
   bool MayScreen(const Workspace::Worker& scratch) const {
-    const double limit = stage_.weights->screen_limit;
-    if (limit <= 0 || stage_.causal || evaluation_.WantsMargin(task_.sequence) || keys_.chunks() != 1)
-      return false;
-    const KeyValueView& chunk = keys_.chunk(0);
-    if (chunk.layout != KeyValueLayout::kPanels || chunk.key_width != kScreenPanel) return false;
-    if (limit < 1 && (task_.rows < kLeastScreenedRows || keys_.length() < kLeastScreenedKeys)) return false;
-    return scratch.open_scores[ExpectationOf(config_, stage_, task_.head)] <= limit &&
+    return ScreensScores(stage_, range_.count, keys_) && !evaluation_.WantsMargin(task_.sequence) &&
+           scratch.open_scores[ExpectationOf(config_, stage_, task_.head)] <= Limit() &&
            OpenRows::Fits(task_.rows, keys_.length());
+  }
+  // Lists of more open scores than a sparse product takes make it slower.
+  double Limit() const {
+    const AttentionWeights& weights = *stage_.weights;
+    return weights.screen_limit < 1 ? std::min(weights.screen_limit, weights.sparse_below) : 1;
   }
 
   // The same as Gated, if screening finds few enough candidates. No score of rows and keys that can be
@@ -165,8 +165,7 @@ class HeadBlock {
     const bool square = config_.attention_activation == AttentionActivation::kRelu2;
     double& open_scores = scratch.open_scores[ExpectationOf(config_, stage_, task_.head)];
     if (!scratch.screened_tiles.Find(kernels, *screen, packed, config_.attention_scale, square,
-                                     scratch.screened_input, stage_.weights->screen_limit, open_scores,
-                                     scratch.open)) {
+                                     scratch.screened_input, Limit(), open_scores, scratch.open)) {
       return false;
     }
     open_scores = static_cast<double>(scratch.screened_tiles.open()) / static_cast<double>(task_.rows * keys);
@@ -296,6 +295,14 @@ class HeadBlock {
 };
 
 }  // namespace
+
+bool ScreensScores(const AttentionStage& stage, size_t rows, const KeyValues& keys) {
+  const double limit = stage.weights->screen_limit;
+  if (limit <= 0 || stage.causal || keys.chunks() != 1) return false;
+  if (limit < 1 && (rows < 2 * kQueryBlock || keys.length() < kLeastScreenedKeys)) return false;
+  const KeyValueView& chunk = keys.chunk(0);
+  return chunk.layout == KeyValueLayout::kPanels && chunk.key_width == kScreenPanel;
+}
 
 void AttendBlock(Evaluation& evaluation, const AttentionStage& stage, const KeyValues& keys,
                  const AttentionTask& task, MatrixView<const float> query, MatrixView<float> attended,

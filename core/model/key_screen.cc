@@ -13,7 +13,7 @@ size_t Panels(size_t keys) { return (keys + kScreenPanel - 1) / kScreenPanel; }
 
 const ScreenView* KeyScreen::Of(const KernelSet& kernels, size_t sequence, size_t head,
                                 const PackedView& keys) {
-  if (!made_ || sequence != sequence_ || head != head_ || view_.outer != keys.outer) {
+  if (!made_ || sequence != sequence_ || head != head_) {
     can_ = Make(kernels, keys);
     made_ = true;
     sequence_ = sequence;

@@ -17,8 +17,9 @@ namespace splineserve {
 constexpr size_t DefaultScreenBytes(size_t weight_bytes) { return weight_bytes * 3 / 16 + (size_t{8} << 20); }
 
 struct ScreenOptions {
-  size_t bytes = 0;     // for all screens together; 0: none
-  bool always = false;  // of every network whether it pays or not, up to any share of candidates: for tests
+  size_t bytes = 0;  // for all screens together; 0: none
+  bool always =
+      false;  // all networks and scores, whether it pays or not, up to any share of candidates: for tests
 };
 
 // Makes screens of the feed-forward networks behind gates that fit: of decoders, one token of which reads all

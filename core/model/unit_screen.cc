@@ -26,7 +26,9 @@ void UnitScreen::Remember() const {
 }
 
 bool UnitScreen::InTiles(size_t rows) const {
-  return weights_.screen_limit.OfTiles(rows) > 0 && ScreenedTiles::CanScreen(weights_.up.weight.view());
+  const double tiles = weights_.screen_limit.OfTiles(rows);
+  if (tiles <= 0 || !ScreenedTiles::CanScreen(weights_.up.weight.view())) return false;
+  return weights_.screen.view().columns == nullptr || tiles >= weights_.screen_limit.OfRows(rows);
 }
 
 bool UnitScreen::Tried(bool found) {
@@ -40,6 +42,7 @@ bool UnitScreen::Find(const ScreenRange& range, const ScreenedInput& input, Work
   const ScreenView& screen = weights_.screen.view();
   const size_t rows = input.x().rows;
   const double limit = std::min(weights_.screen_limit.OfRows(rows), weights_.down.sparse_below);
+  if (limit <= 0) return false;
   return Tried(scratch.screened.Find(evaluation_.kernels, screen, range, weights_.up.bias_or_null(),
                                      evaluation_.config.hidden_act == HiddenAct::kRelu2, input, limit,
                                      scratch.open.ListedByCaller(rows, screen.outer)));

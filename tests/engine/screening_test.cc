@@ -127,6 +127,22 @@ TEST_F(ScreeningTest, LargerModels) {
   }
 }
 
+// Scores are screened where the gates of positive ones are open and none can overflow unseen.
+TEST(ScoreScreeningTest, OfWhichModels) {
+  const auto limit_of = [](const std::string& attention) {
+    const TestModel model(absl::StrCat(R"({"model_type": "spline_transformer", "architecture": "encoder",
+        "hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 10, "num_encoder_layers": 1,
+        "input": {"kind": "vectors", "size": 3})",
+                                       attention, "}"),
+                          {.seed = 1}, kEverywhere);
+    return model.loaded()->weights().encoder->layers[0].self_attention.screen_limit;
+  };
+  EXPECT_EQ(limit_of(""), 1);
+  EXPECT_EQ(limit_of(R"(, "attention_activation": "relu2")"), 1);
+  EXPECT_EQ(limit_of(R"(, "attention_activation": "softmax")"), 0);
+  EXPECT_EQ(limit_of(R"(, "attention_scale": 1e11)"), 0);
+}
+
 // Inputs of every magnitude: rows that cannot be screened, and errors.
 TEST_F(ScreeningTest, InputsOfEveryMagnitude) {
   const std::string config = R"({"model_type": "spline_transformer", "architecture": "encoder",

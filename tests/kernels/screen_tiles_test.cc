@@ -124,6 +124,29 @@ class ScreenTilesTest : public ::testing::Test {
     ScreenView view;
   };
 
+  // What bounds are made of is at least what it stands for, in double, and not much more.
+  static void ExpectBounds(const MadePanel& made, const std::vector<float>& w, size_t columns, size_t inner) {
+    for (size_t n = 0; n < columns; ++n) {
+      double error = 0, rounded = 0, exact = 0;
+      int32_t sum = 0;
+      for (size_t k = 0; k < inner; ++k) {
+        const auto q = static_cast<int8_t>(made.words[k / 4 * kScreenPanel + n] >> (8 * (k % 4)));
+        const double back = static_cast<double>(made.out.scales[n]) * q, number = w[n * inner + k];
+        error += (number - back) * (number - back);
+        rounded += back * back;
+        exact += number * number;
+        sum += q;
+      }
+      ASSERT_EQ(made.out.sums[n], sum) << "column " << n;
+      const double rounding = (2 * static_cast<double>(inner) + 16) * 0x1p-23;
+      const double least = std::sqrt(error) + rounding * (std::sqrt(exact) + std::sqrt(rounded));
+      ASSERT_GE(made.out.errors[n], least) << "column " << n;
+      ASSERT_LE(made.out.errors[n], least + 1e-4 * std::sqrt(exact)) << "column " << n;
+      ASSERT_GE(made.out.lengths[n], std::sqrt(rounded)) << "column " << n;
+      ASSERT_LE(made.out.lengths[n], 1.02 * std::sqrt(exact)) << "column " << n;
+    }
+  }
+
   // Which columns of the first panel are candidates of each of kCandidateRows rows.
   static std::vector<bool> Listed(const KernelSet& set, const ScreenView& screen, MatrixView<const float> x) {
     std::vector<uint32_t> words(x.rows * screen.inner_words);
@@ -267,6 +290,7 @@ TEST_F(ScreenTilesTest, ColumnsMadeAtOnce) {
                        std::to_string(seed_));
           MadePanel made(inner, columns);
           ASSERT_TRUE(set->screen_columns(panel.data(), inner, columns, made.out));
+          ExpectBounds(made, w, columns, inner);
           const ScreenedMatrix other = ScreenedMatrix::Make(
               PackedMatrix::FromRows({w.data(), columns, inner}), nullptr, ScreenedMatrix::Columns::kNone);
           const auto one = Listed(*set, made.view, {x.data(), kCandidateRows, inner});
