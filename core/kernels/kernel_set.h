@@ -2,7 +2,7 @@
 //
 // Exactness: every kernel of every set returns the same bits as the scalar loop in its comment, on any size
 // and any alignment. Sums are single chains of fused multiply-adds in ascending inner index; lanes hold
-// different outputs, never parts of one (screen_row, screen and narrow, which only say what need not be
+// different outputs, never parts of one (the kernels that screen, which only say what need not be
 // computed, may differ from set to set). Targets without fused multiply-add in hardware call std::fma. (-0
 // and +0 count as equal.)
 //
@@ -296,7 +296,7 @@ struct KernelSet {
 
   // What `screen` does, in tiles: the candidates of `rows` <= kCandidateRows rows in the left and the right
   // half of one panel, from candidates[begin] on, `begin` a multiple of kLaneBlock. Returns where others may
-  // go on, such a multiple. May write kMostOfTwoTiles entries.
+  // go on, such a multiple. May write kMostOfTwoTiles entries. Rows must be screenable.
   size_t (*screen_tiles)(const ScreenedRows& x, size_t rows, const ScreenView& w, size_t panel,
                          uint16_t* candidates, size_t begin, CandidateTile* left, CandidateTile* right);
 

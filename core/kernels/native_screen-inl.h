@@ -3,6 +3,7 @@
 #ifndef SPLINESERVE_CORE_KERNELS_NATIVE_SCREEN_INL_H_
 #define SPLINESERVE_CORE_KERNELS_NATIVE_SCREEN_INL_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -24,6 +25,13 @@ namespace splineserve {
 inline constexpr size_t kScreenLanes = 16;
 inline constexpr size_t kScreenedTogether = 6;  // rows
 inline constexpr size_t kScreenVectors = kScreenPanel / kScreenLanes;
+
+// 0 to 63: compressed by a mask, the places of its bits.
+alignas(64) inline constexpr std::array<uint8_t, kScreenPanel> kPanelPlaces = [] {
+  std::array<uint8_t, kScreenPanel> places = {};
+  for (size_t i = 0; i < kScreenPanel; ++i) places[i] = static_cast<uint8_t>(i);
+  return places;
+}();
 
 // A type of its own for sums of integers, not __m512i, which GCC takes for 64-bit numbers and then stores at
 // every step.

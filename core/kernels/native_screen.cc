@@ -34,14 +34,8 @@ SPLINESERVE_SCREEN inline __m512i Widened(__m512i first, __m128i places) {
 SPLINESERVE_SCREEN inline void Append(uint64_t open, size_t column, uint32_t* list) {
   // All 64 at once as bytes, widened 16 at a time: few panels have more candidates than that. A compression
   // for each vector of 16 takes three times as many instructions.
-  alignas(64) static constexpr auto kPlaces = [] {
-    struct {
-      uint8_t at[64];
-    } places = {};
-    for (int i = 0; i < 64; ++i) places.at[i] = static_cast<uint8_t>(i);
-    return places;
-  }();
-  const __m512i places = _mm512_maskz_compress_epi8(_cvtu64_mask64(open), _mm512_load_si512(&kPlaces));
+  const __m512i places =
+      _mm512_maskz_compress_epi8(_cvtu64_mask64(open), _mm512_load_si512(kPanelPlaces.data()));
   const __m512i first = _mm512_set1_epi32(static_cast<int32_t>(column));
   _mm512_storeu_si512(list, Widened(first, _mm512_castsi512_si128(places)));
   const auto count = static_cast<size_t>(std::popcount(open));
@@ -298,10 +292,7 @@ KernelSet WithNativeScreen(const KernelSet& set) {
     native.screen = Screen;
     native.narrow = Narrow;
     native.chosen_product = ChosenProduct;
-    native.screen_tiles = NativeScreenTiles;
-    native.tile_chains = NativeTileChains;
-    native.list_tiles = NativeListTiles;
-    native.screen_columns = NativeScreenColumns;
+    SetNativeTiles(&native);
   }
   return native;
 }

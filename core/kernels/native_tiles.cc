@@ -19,14 +19,7 @@ static_assert(kCandidateRows == kScreenLanes && kCandidateColumns == 2 * kScreen
 // Lists the columns of rows that `open` picks, 32 bits of each from bit `shift` on, and returns the end.
 SPLINESERVE_SCREEN size_t ListCandidates(const uint64_t* open, size_t rows, unsigned shift,
                                          uint16_t* candidates, size_t begin, CandidateTile* tile) {
-  alignas(32) static constexpr auto kPlaces = [] {
-    struct {
-      uint8_t at[32];
-    } places = {};
-    for (int i = 0; i < 32; ++i) places.at[i] = static_cast<uint8_t>(i);
-    return places;
-  }();
-  const __m256i places = _mm256_load_si256(reinterpret_cast<const __m256i*>(&kPlaces));
+  const __m256i places = _mm256_load_si256(reinterpret_cast<const __m256i*>(kPanelPlaces.data()));
   size_t count = 0;
   tile->begin = static_cast<uint32_t>(begin);
   for (size_t r = 0; r < rows; ++r) {
@@ -150,10 +143,8 @@ void AllGroups(const TileOperands& operands, const uint16_t* candidates, size_t 
   }
 }
 
-}  // namespace
-
-size_t NativeScreenTiles(const ScreenedRows& x, size_t rows, const ScreenView& w, size_t panel,
-                         uint16_t* candidates, size_t begin, CandidateTile* left, CandidateTile* right) {
+size_t ScreenTiles(const ScreenedRows& x, size_t rows, const ScreenView& w, size_t panel,
+                   uint16_t* candidates, size_t begin, CandidateTile* left, CandidateTile* right) {
   uint64_t open[kCandidateRows];
   const size_t turns = (rows + kScreenedTogether - 1) / kScreenedTogether;
   // Every turn fetches its share of the panel that is next; a prefetch cannot fault.
@@ -187,8 +178,7 @@ size_t NativeScreenTiles(const ScreenedRows& x, size_t rows, const ScreenView& w
   return ListCandidates(open, rows, kCandidateColumns, candidates, begin, right);
 }
 
-void NativeTileChains(const TileOperands& operands, const uint16_t* candidates, size_t count,
-                      float* numbers) {
+void TileChains(const TileOperands& operands, const uint16_t* candidates, size_t count, float* numbers) {
   switch (operands.format) {
     case WeightFormat::kFloat32:
       return AllGroups<WeightFormat::kFloat32>(operands, candidates, count, numbers);
@@ -199,9 +189,9 @@ void NativeTileChains(const TileOperands& operands, const uint16_t* candidates, 
   }
 }
 
-SPLINESERVE_SCREEN size_t NativeListTiles(const CandidateTile* tiles, size_t stride, size_t count, size_t row,
-                                          const uint16_t* candidates, const float* numbers, float scale,
-                                          bool square, uint32_t column, uint32_t* index, float* value) {
+SPLINESERVE_SCREEN size_t ListTiles(const CandidateTile* tiles, size_t stride, size_t count, size_t row,
+                                    const uint16_t* candidates, const float* numbers, float scale,
+                                    bool square, uint32_t column, uint32_t* index, float* value) {
   constexpr size_t kLanes = 8;
   size_t listed = 0;
   const __m256i places = _mm256_set1_epi32(kCandidateColumns - 1);
@@ -231,8 +221,8 @@ SPLINESERVE_SCREEN size_t NativeListTiles(const CandidateTile* tiles, size_t str
   return listed;
 }
 
-SPLINESERVE_SCREEN bool NativeScreenColumns(const float* panel, size_t inner, size_t columns,
-                                            const ScreenPanel& out) {
+SPLINESERVE_SCREEN bool ScreenColumns(const float* panel, size_t inner, size_t columns,
+                                      const ScreenPanel& out) {
   const size_t inner_words = (inner + 3) / 4;
   const __m512 most = _mm512_set1_ps(127.0f), least = _mm512_set1_ps(-127.0f);
   const __m512i byte = _mm512_set1_epi32(0xFF), magnitude = _mm512_set1_epi32(0x7FFFFFFF);
@@ -291,6 +281,15 @@ SPLINESERVE_SCREEN bool NativeScreenColumns(const float* panel, size_t inner, si
                      _mm512_mask_blend_ps(lanes, _mm512_set1_ps(-1.0f), _mm512_set1_ps(kZeroBias)));
   }
   return true;
+}
+
+}  // namespace
+
+void SetNativeTiles(KernelSet* set) {
+  set->screen_tiles = ScreenTiles;
+  set->tile_chains = TileChains;
+  set->list_tiles = ListTiles;
+  set->screen_columns = ScreenColumns;
 }
 
 }  // namespace splineserve

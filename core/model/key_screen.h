@@ -11,9 +11,9 @@
 
 namespace splineserve {
 
-// The keys of one head of one sequence as what a screen reads. A worker's blocks of queries come head after
-// head, so that it makes what all of them read once: 2,048 keys of 64 numbers take 1/150 of their scores'
-// time. Allocates only to grow; not thread-safe.
+// The keys of one head of one sequence as what a screen reads, made once for all of a worker's blocks of
+// queries, which come head after head: of 2,048 keys of 64 numbers in 1/150 of the time of all their scores,
+// 1/3 of that of one block's. With fast_screen allocates only to grow; not thread-safe.
 class KeyScreen {
  public:
   // The screen of `keys`, of float32 in panels of kScreenPanel, those of this head and sequence since the

@@ -20,9 +20,9 @@ class ScreenedTiles {
   // Whether the weights lie as tiles need them: in panels of that width.
   static bool CanScreen(const PackedView& w) { return w.panel_width == kScreenPanel; }
 
-  // Lists those of scale * (the product of x, w and the bias that `screen` was made with) that are above
-  // zero, of every row of x, which must be screenable, in `open`: exactly those, squared if `square`. scale >
-  // 0. Returns false, with nothing to be used, if more than `limit` of all numbers are candidates.
+  // Lists in `open`, of each row of x, which must be screenable, what of scale > 0 times the product of x, w
+  // and the bias of `screen` is above zero: exactly that, squared if `square`. False, with nothing to be
+  // used: over `limit` of all are candidates. `expected`: the share to be above zero, or OpenRows::kUnknown.
   bool Find(const KernelSet& kernels, const ScreenView& screen, const PackedView& w, float scale, bool square,
             const ScreenedInput& x, double limit, double expected, OpenRows& open);
   // Makes room for the same, so that Find need not.

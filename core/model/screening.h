@@ -18,8 +18,8 @@ constexpr size_t DefaultScreenBytes(size_t weight_bytes) { return weight_bytes *
 
 struct ScreenOptions {
   size_t bytes = 0;  // for all screens together; 0: none
-  bool always =
-      false;  // all networks and scores, whether it pays or not, up to any share of candidates: for tests
+  // All networks and scores, whether it pays or not, up to any share of candidates: for tests.
+  bool always = false;
 };
 
 // Makes screens of the feed-forward networks behind gates that fit: of decoders, one token of which reads all

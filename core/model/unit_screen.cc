@@ -36,7 +36,7 @@ bool UnitScreen::Tried(bool found) {
   return found;
 }
 
-// Lists of more open units than `down` takes make it slower: neither limit is above that.
+// Lists of more open units than `down` takes make it slower, so that no limit, also of tiles, is above that.
 bool UnitScreen::Find(const ScreenRange& range, const ScreenedInput& input, Workspace::Worker& scratch) {
   if (failed_ > found_ || !input.screenable()) return false;
   const ScreenView& screen = weights_.screen.view();

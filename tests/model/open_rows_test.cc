@@ -11,6 +11,7 @@
 #include "gtest/gtest.h"
 #include "tests/testing/bits_equal.h"
 #include "tests/testing/random_floats.h"
+#include "tests/testing/scalar_kernels.h"
 
 namespace splineserve {
 namespace {
@@ -166,12 +167,10 @@ TEST_F(OpenRowsTest, ListsOfACallerMultiplyLikeTheRows) {
         open_.CutIntoBlocks();
         for (size_t r = 0; r < rows; ++r) {
           std::vector<uint8_t> bits((cols + 7) / 8, 0), wanted = bits;
-          uint32_t count = 0;
-          for (size_t k = 0; k < cols; ++k) {
-            if (!(x[r * cols + k] > 0)) continue;
-            wanted[k / 8] = static_cast<uint8_t>(wanted[k / 8] | 1u << k % 8);
-            ++count;
-          }
+          std::vector<float> row(x.begin() + static_cast<std::ptrdiff_t>(r * cols),
+                                 x.begin() + static_cast<std::ptrdiff_t>((r + 1) * cols));
+          const uint32_t count =
+              testing::ScalarGate(row.data(), cols, /*square=*/false, wanted.data(), false).open;
           EXPECT_EQ(open_.MarkOpen(r, bits.data()), count) << "row " << r;
           EXPECT_EQ(bits, wanted) << "row " << r;
         }

@@ -44,23 +44,19 @@ class ScreenedTilesTest : public ::testing::Test {
   void ExpectFound(const KernelSet& kernels, bool square) {
     const size_t outer = bias_.size(), rows = rows_.rows;
     ASSERT_TRUE(Find(kernels, square, 1));
+    std::vector<float> units(expected_);
     for (size_t r = 0; r < rows; ++r) {
       std::vector<uint8_t> bits((outer + 7) / 8, 0), wanted = bits;
-      uint32_t count = 0;
-      for (size_t n = 0; n < outer; ++n) {
-        if (!(expected_[r * outer + n] > 0)) continue;
-        wanted[n / 8] = static_cast<uint8_t>(wanted[n / 8] | 1u << n % 8);
-        ++count;
-      }
-      ASSERT_EQ(open_.MarkOpen(r, bits.data()), count) << "row " << r;
+      const GateRow gates =
+          testing::ScalarGate(units.data() + r * outer, outer, square, wanted.data(), false);
+      ASSERT_EQ(open_.MarkOpen(r, bits.data()), gates.open) << "row " << r;
       ASSERT_EQ(bits, wanted) << "row " << r;
     }
     const auto above = std::count_if(expected_.begin(), expected_.end(), [](float x) { return x > 0; });
     ASSERT_EQ(tiles_.open(), above);
     constexpr size_t kOut = 20;
     const std::vector<float> down = random_.Vector(kOut * outer, Values::kNormal);
-    std::vector<float> units(expected_), out(rows * kOut), product(rows * kOut);
-    for (float& unit : units) unit = unit > 0 ? (square ? unit * unit : unit) : 0.0f;
+    std::vector<float> out(rows * kOut), product(rows * kOut);
     testing::ScalarProduct({units.data(), rows, outer}, {down.data(), kOut, outer}, nullptr, 1,
                            {product.data(), rows, kOut});
     const PackedMatrix packed = PackedMatrix::FromRows({down.data(), kOut, outer});
